@@ -1,0 +1,1 @@
+//! Custom resource types and the YAML generated from them.

@@ -1,0 +1,123 @@
+//! What a volume shows is decided by a [`Backend`]; this crate knows neither ExternalSecrets nor providers.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use latchkey_secret::SecretValue;
+use tokio::time::Instant;
+
+/// What kubelet asked for, after the checks of NodePublishVolume that need no backend.
+///
+/// The pod's identity was written by kubelet (CSIDriver `podInfoOnMount`), the attributes by the pod's author.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeRequest {
+    /// Volume handle, as kubelet made it. Unique per pod and volume.
+    pub volume_id: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod_name: String,
+    /// UID of the pod.
+    pub pod_uid: String,
+    /// Service account the pod runs as.
+    pub service_account: String,
+    /// `volumeAttributes` of the pod's volume, without the keys that kubelet reserves.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// One file of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Path relative to the volume's root; the crate refuses what csi.md 5.5 forbids.
+    pub path: String,
+    /// Permission bits, `None` for the volume's default (0444, or 0440 with a group).
+    pub mode: Option<u32>,
+    /// The content.
+    pub content: SecretValue,
+}
+
+/// The complete content of a volume at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSet {
+    /// All files, in any order.
+    pub files: Vec<File>,
+}
+
+/// One message of [`Backend::subscribe`].
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// The content is this now; equal content is not written again.
+    Content(FileSet),
+    /// A refresh failed: the old content stays and counts as stale. The text is safe to show.
+    Stale(String),
+}
+
+/// Why the attributes of a volume were refused. Always INVALID_ARGUMENT; nothing was mounted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// Why the first content of a volume could not be had.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Decides the gRPC code (csi.md 1.6).
+    pub class: FailureClass,
+    /// One line for the pod's event: no secret, ends with what to do.
+    pub message: String,
+    /// When trying again makes sense.
+    pub retry_after: Option<Duration>,
+}
+
+/// The kinds of failure of csi.md 1.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureClass {
+    /// Provider unreachable, throttled, breaker open: UNAVAILABLE.
+    Unavailable,
+    /// The deadline passed while waiting for content: DEADLINE_EXCEEDED.
+    DeadlineExceeded,
+    /// The named object or the remote secret does not exist: NOT_FOUND.
+    NotFound,
+    /// The named object is wrong and someone must change it: FAILED_PRECONDITION.
+    FailedPrecondition,
+    /// Policy or the provider refuses this caller: PERMISSION_DENIED.
+    PermissionDenied,
+    /// The provider does not accept the agent's or the store's credentials: UNAUTHENTICATED.
+    Unauthenticated,
+}
+
+/// Where the content of volumes comes from.
+pub trait Backend: Send + Sync + 'static {
+    /// What a checked request came down to.
+    type Plan: Clone + Send + Sync + 'static;
+
+    /// Checks the attributes. Pure: no I/O, and the same answer for the same request.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] that names the attribute at fault and never quotes more than 64 bytes of its value.
+    fn plan(&self, request: &VolumeRequest) -> Result<Self::Plan, Refusal>;
+
+    /// Gets the first content, at the latest at `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`]; the volume is then not mounted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the wait and nothing else.
+    fn first(&self, plan: &Self::Plan, deadline: Instant) -> impl Future<Output = Result<FileSet, Failure>> + Send;
+
+    /// Follows the content of a mounted volume until the stream is dropped.
+    ///
+    /// Called after each successful publish, and at start for volumes that an earlier process mounted.
+    fn subscribe(&self, plan: &Self::Plan) -> BoxStream<'static, Update>;
+
+    /// kubelet published the mounted volume again: a good moment to refresh what is overdue. Must return at once.
+    fn republished(&self, plan: &Self::Plan) {
+        let _ = plan;
+    }
+}

@@ -1,0 +1,1 @@
+//! The wire contracts and their generated types.

@@ -1,0 +1,1 @@
+//! Mutual TLS for both ends of a provider contract.

@@ -1,0 +1,1 @@
+//! The HashicorpVault provider server, for Vault and OpenBao.

@@ -1,0 +1,1 @@
+//! Conformance suites that drive the built programs from outside.
