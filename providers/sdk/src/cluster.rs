@@ -1,0 +1,455 @@
+//! The server's window on its own Kubernetes cluster: the resource that configures a store, and the credentials it names.
+//!
+//! Reads `get` (and, where permitted, `watch`) of the served kinds, `get` of Secrets and ConfigMaps, `create` of
+//! `serviceaccounts/token`; nothing is listed that holds secret bytes, and nothing is written.
+//!
+//! Every failure has a class of its own and none of them is "secret not found": a deleted credential must never look like a
+//! deleted secret (P-04).
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use kube::api::{Api, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource};
+use latchkey_secret::SecretValue;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ErrorClass, ProviderError, Result};
+use crate::request::{CredentialScope, RequestContext};
+
+/// Longest wait for one answer of the API server.
+const API_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default life of a requested service account token.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(600);
+
+/// A value of a Secret or ConfigMap that a resource refers to, borrowed from that resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySelector<'a> {
+    /// Name of the object.
+    pub name: &'a str,
+    /// Namespace, `None` or empty for that of the scope.
+    pub namespace: Option<&'a str>,
+    /// Key in the object's data.
+    pub key: &'a str,
+}
+
+/// A service account that a resource refers to, borrowed from that resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceAccountSelector<'a> {
+    /// Name of the account.
+    pub name: &'a str,
+    /// Namespace, `None` or empty for that of the scope.
+    pub namespace: Option<&'a str>,
+    /// Audiences that the resource asks for.
+    pub audiences: &'a [String],
+}
+
+/// A credential with the version of the object it came from; the version takes part in cache keys, so that a rotated
+/// credential takes effect with the next request (specification 2.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The bytes, exactly as stored.
+    pub value: SecretValue,
+    /// Namespace, name and resource version of the object, in one opaque string.
+    pub version: String,
+}
+
+/// A token of a service account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccountToken {
+    /// The token.
+    pub token: SecretValue,
+    /// Namespace of the account.
+    pub namespace: String,
+    /// Name of the account.
+    pub name: String,
+    /// When it expires, in seconds since the Unix epoch; `None` if the API server did not say.
+    pub expires_at: Option<i64>,
+}
+
+/// Access to the cluster with the server's own identity.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    credential_namespaces: Arc<BTreeSet<String>>,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Wraps a client. An empty `credential_namespaces` leaves the limit to RBAC (specification 2.2, rule 5).
+    #[must_use]
+    pub fn new(client: Client, credential_namespaces: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            client,
+            credential_namespaces: Arc::new(credential_namespaces.into_iter().collect()),
+        }
+    }
+
+    /// Reads the resource that configures the store of a request.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorClass::ConfigNotFound`] if it does not exist;
+    /// - [`ErrorClass::InvalidConfig`] if it cannot be read as `K`;
+    /// - [`ErrorClass::PermissionDenied`] if this server may not read it;
+    /// - [`ErrorClass::BackendUnavailable`] if the API server does not answer.
+    pub async fn resource<K>(&self, context: &RequestContext) -> Result<Arc<K>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug,
+    {
+        let reference = context.provider();
+        let object = Object {
+            kind: &K::kind(&()),
+            namespace: &reference.namespace,
+            name: &reference.name,
+        };
+        let api: Api<K> = Api::namespaced(self.client.clone(), &reference.namespace);
+        get(&api, object, ErrorClass::ConfigNotFound)
+            .await
+            .map(Arc::new)
+    }
+
+    /// Reads one key of a Secret.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorClass::InvalidConfig`] for a namespace that the scope does not allow (P-03);
+    /// - [`ErrorClass::CredentialNamespaceDenied`] for one that this server must not read;
+    /// - [`ErrorClass::CredentialsNotFound`] if the Secret or the key does not exist.
+    pub async fn secret_key(
+        &self,
+        scope: &CredentialScope,
+        selector: KeySelector<'_>,
+    ) -> Result<Credential> {
+        let namespace = self.allowed(scope, selector.namespace)?;
+        let object = Object {
+            kind: "secret",
+            namespace,
+            name: selector.name,
+        };
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let mut secret = get(&api, object, ErrorClass::CredentialsNotFound).await?;
+        let value = secret
+            .data
+            .as_mut()
+            .and_then(|data| data.remove(selector.key));
+        let value = value
+            .map(|bytes| SecretValue::new(bytes.0))
+            .ok_or_else(|| missing_key(selector.key));
+        wipe(secret.data.take());
+        Ok(Credential {
+            value: value?,
+            version: object.version(secret.metadata.resource_version.as_deref()),
+        })
+    }
+
+    /// Reads one key of a ConfigMap (text or binary).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Cluster::secret_key`].
+    pub async fn config_map_key(
+        &self,
+        scope: &CredentialScope,
+        selector: KeySelector<'_>,
+    ) -> Result<Credential> {
+        let namespace = self.allowed(scope, selector.namespace)?;
+        let object = Object {
+            kind: "configmap",
+            namespace,
+            name: selector.name,
+        };
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let mut map = get(&api, object, ErrorClass::CredentialsNotFound).await?;
+        let text = map
+            .data
+            .as_mut()
+            .and_then(|data| data.remove(selector.key))
+            .map(String::into_bytes);
+        let binary = || {
+            map.binary_data
+                .as_mut()
+                .and_then(|data| data.remove(selector.key))
+                .map(|bytes| bytes.0)
+        };
+        let value = text
+            .or_else(binary)
+            .map(SecretValue::new)
+            .ok_or_else(|| missing_key(selector.key))?;
+        Ok(Credential {
+            value,
+            version: object.version(map.metadata.resource_version.as_deref()),
+        })
+    }
+
+    /// Requests a token of a service account. Its audiences are those of the selector followed by `audiences`; with none at
+    /// all the API server's own audience is used.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Cluster::secret_key`], for the account.
+    pub async fn service_account_token(
+        &self,
+        scope: &CredentialScope,
+        selector: ServiceAccountSelector<'_>,
+        audiences: &[String],
+        lifetime: Option<Duration>,
+    ) -> Result<ServiceAccountToken> {
+        let namespace = self.allowed(scope, selector.namespace)?;
+        let object = Object {
+            kind: "service account",
+            namespace,
+            name: selector.name,
+        };
+        let mut wanted: Vec<String> = Vec::new();
+        for audience in selector.audiences.iter().chain(audiences) {
+            if !wanted.contains(audience) {
+                wanted.push(audience.clone());
+            }
+        }
+        let seconds = lifetime
+            .unwrap_or(TOKEN_LIFETIME)
+            .as_secs()
+            .max(TOKEN_LIFETIME.as_secs());
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                audiences: wanted,
+                expiration_seconds: Some(i64::try_from(seconds).unwrap_or(i64::MAX)),
+                ..TokenRequestSpec::default()
+            },
+            ..TokenRequest::default()
+        };
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let parameters = PostParams::default();
+        let answer = bounded(object, ErrorClass::CredentialsNotFound, async {
+            api.create_token_request(object.name, &parameters, &request)
+                .await
+                .map(Some)
+        })
+        .await?;
+        let status = answer.status.ok_or_else(|| {
+            ProviderError::internal(format!(
+                "token request for {object} came back without a token"
+            ))
+        })?;
+        Ok(ServiceAccountToken {
+            token: SecretValue::from(status.token),
+            namespace: namespace.to_owned(),
+            name: selector.name.to_owned(),
+            expires_at: Some(status.expiration_timestamp.0.as_second()),
+        })
+    }
+
+    /// Applies the scope's rule and the server's allow list to a selector's namespace.
+    fn allowed<'a>(
+        &self,
+        scope: &'a CredentialScope,
+        selector_namespace: Option<&'a str>,
+    ) -> Result<&'a str> {
+        let namespace = scope.resolve(selector_namespace)?;
+        if namespace.is_empty() {
+            return Err(ProviderError::invalid_argument(
+                "source namespace is required",
+            ));
+        }
+        check_allow_list(&self.credential_namespaces, namespace)?;
+        Ok(namespace)
+    }
+}
+
+fn check_allow_list(allowed: &BTreeSet<String>, namespace: &str) -> Result<()> {
+    if allowed.is_empty() || allowed.contains(namespace) {
+        return Ok(());
+    }
+    Err(ProviderError::new(
+        ErrorClass::CredentialNamespaceDenied,
+        format!("this server may not read credentials of namespace \"{namespace}\""),
+    ))
+}
+
+/// What a message calls an object.
+#[derive(Clone, Copy)]
+struct Object<'a> {
+    kind: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+}
+
+// === impl Object ===
+
+impl Object<'_> {
+    fn version(self, resource_version: Option<&str>) -> String {
+        format!(
+            "{}/{}/{}@{}",
+            self.kind,
+            self.namespace,
+            self.name,
+            resource_version.unwrap_or_default()
+        )
+    }
+
+    /// The text for an absent object; for a Secret it is upstream's (specification 2.2).
+    fn missing(self) -> String {
+        match self.kind {
+            "secret" => format!(
+                "cannot get Kubernetes secret \"{}\" from namespace \"{}\"",
+                self.name, self.namespace
+            ),
+            _ => format!("{self} does not exist"),
+        }
+    }
+}
+
+impl std::fmt::Display for Object<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "{} \"{}\" in namespace \"{}\"",
+            self.kind, self.name, self.namespace
+        )
+    }
+}
+
+async fn get<K>(api: &Api<K>, object: Object<'_>, missing: ErrorClass) -> Result<K>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    if object.name.is_empty() {
+        return Err(ProviderError::new(
+            missing,
+            format!("the reference to a {} has no name", object.kind),
+        ));
+    }
+    bounded(object, missing, api.get_opt(object.name)).await
+}
+
+/// Bounds an API call and classifies its failure. `missing` is the class of an absent object.
+async fn bounded<T>(
+    object: Object<'_>,
+    missing: ErrorClass,
+    call: impl Future<Output = std::result::Result<Option<T>, kube::Error>>,
+) -> Result<T> {
+    match tokio::time::timeout(API_TIMEOUT, call).await {
+        Ok(Ok(Some(found))) => Ok(found),
+        Ok(Ok(None)) => Err(ProviderError::new(missing, object.missing())),
+        Ok(Err(error)) => Err(classify(&error, object, missing)),
+        Err(_elapsed) => Err(ProviderError::new(
+            ErrorClass::BackendUnavailable,
+            format!("the Kubernetes API server did not answer in time for {object}"),
+        )),
+    }
+}
+
+/// Turns an API failure into one of ours. The text of the library is dropped where it may quote an object.
+fn classify(error: &kube::Error, object: Object<'_>, missing: ErrorClass) -> ProviderError {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => {
+            ProviderError::new(missing, object.missing())
+        }
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => ProviderError::new(
+            if missing == ErrorClass::CredentialsNotFound {
+                ErrorClass::CredentialNamespaceDenied
+            } else {
+                ErrorClass::PermissionDenied
+            },
+            format!("this server is not permitted to read {object}"),
+        ),
+        kube::Error::Api(status) if status.code == 429 || status.code >= 500 => ProviderError::new(
+            ErrorClass::BackendUnavailable,
+            format!(
+                "the Kubernetes API server answered {} for {object}",
+                status.code
+            ),
+        ),
+        kube::Error::Api(status) => ProviderError::new(
+            ErrorClass::Internal,
+            format!(
+                "the Kubernetes API server answered {} for {object}",
+                status.code
+            ),
+        ),
+        kube::Error::SerdeError(_) => ProviderError::new(
+            ErrorClass::InvalidConfig,
+            format!("{object} does not have the expected shape"),
+        ),
+        _ => ProviderError::new(
+            ErrorClass::BackendUnavailable,
+            format!("the Kubernetes API server could not be reached for {object}"),
+        ),
+    }
+}
+
+fn missing_key(key: &str) -> ProviderError {
+    ProviderError::credentials_not_found(format!("cannot find secret data for key: \"{key}\""))
+}
+
+/// Wipes the values of a Secret that were not asked for.
+fn wipe(data: Option<std::collections::BTreeMap<String, k8s_openapi::ByteString>>) {
+    for value in data
+        .into_iter()
+        .flat_map(std::collections::BTreeMap::into_values)
+    {
+        drop(SecretValue::new(value.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api_error(code: u16) -> kube::Error {
+        kube::Error::Api(Box::new(kube::core::Status {
+            code,
+            ..kube::core::Status::default()
+        }))
+    }
+
+    #[test]
+    fn no_answer_of_the_api_server_means_a_missing_secret() {
+        let object = Object {
+            kind: "secret",
+            namespace: "n",
+            name: "s",
+        };
+        for missing in [ErrorClass::ConfigNotFound, ErrorClass::CredentialsNotFound] {
+            for code in [400, 401, 403, 404, 409, 410, 422, 429, 500, 503] {
+                let error = classify(&api_error(code), object, missing);
+                assert_ne!(error.code(), tonic::Code::NotFound, "{code}");
+                assert_eq!(error.class() == missing, code == 404, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_secret_object_has_upstreams_text() {
+        let object = Object {
+            kind: "secret",
+            namespace: "n",
+            name: "s",
+        };
+        let error = classify(&api_error(404), object, ErrorClass::CredentialsNotFound);
+        assert_eq!(
+            error.message(),
+            "cannot get Kubernetes secret \"s\" from namespace \"n\""
+        );
+    }
+
+    #[test]
+    fn the_allow_list_limits_credential_namespaces() {
+        let allowed = BTreeSet::from(["a".to_owned()]);
+        assert!(check_allow_list(&allowed, "a").is_ok());
+        assert!(check_allow_list(&BTreeSet::new(), "anything").is_ok());
+        let error = check_allow_list(&allowed, "b").unwrap_err();
+        assert_eq!(error.class(), ErrorClass::CredentialNamespaceDenied);
+        assert_eq!(error.code(), tonic::Code::PermissionDenied);
+    }
+}
