@@ -165,6 +165,16 @@ impl Connection {
         GeneratorProviderClient::new(self.channel()).max_decoding_message_size(self.max_message)
     }
 
+    /// Whether `status` was made on this side because the connection could not be made or broke.
+    ///
+    /// Its code is then the library's guess (a refusal at the first read becomes `Unknown`), so callers treat it as
+    /// `Unavailable`. The provider's own answers, and failures to decode them, are not local.
+    #[must_use]
+    pub fn is_local(status: &tonic::Status) -> bool {
+        use std::error::Error as _;
+        status.source().is_some()
+    }
+
     /// Why a call failed before the provider could answer it, if it did.
     ///
     /// Looks into `status` first; a status of the transport that does not say is explained by the last failure of this
