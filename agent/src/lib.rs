@@ -1,1 +1,7 @@
 //! The Latchkey node agent.
+
+pub mod admin;
+pub mod args;
+pub mod leader;
+pub mod logging;
+pub mod runtime;

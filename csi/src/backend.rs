@@ -109,7 +109,11 @@ pub trait Backend: Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Dropping the future drops the wait and nothing else.
-    fn first(&self, plan: &Self::Plan, deadline: Instant) -> impl Future<Output = Result<FileSet, Failure>> + Send;
+    fn first(
+        &self,
+        plan: &Self::Plan,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<FileSet, Failure>> + Send;
 
     /// Follows the content of a mounted volume until the stream is dropped.
     ///

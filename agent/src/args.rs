@@ -1,0 +1,325 @@
+//! The command line of the binary `latchkey`.
+//!
+//! Every flag is also an environment variable, so that a chart can set it without composing a command line. A value is checked
+//! where it is parsed; rules over several flags are in [`AgentArgs::validate`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Shortest interval at which stores are validated again.
+const MIN_STORE_REQUEUE: Duration = Duration::from_secs(10);
+
+/// Delivers external secrets into pods as volumes and into the cluster as Secrets.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "latchkey", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands of the binary.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Runs the agent in a Kubernetes cluster until it is told to stop.
+    Agent(Box<AgentArgs>),
+}
+
+/// What an agent process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Role {
+    /// The CSI node plugin of this node.
+    Node,
+    /// The controllers: ExternalSecrets become Secrets, stores are validated, certificates are issued.
+    Sync,
+}
+
+/// Where the certificates of the agent and of the providers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CertificateMode {
+    /// The sync leader makes a CA and issues and rotates all identities.
+    Managed,
+    /// Someone else writes the Secrets, for example cert-manager; nothing is issued here.
+    External,
+}
+
+/// The settings of `latchkey agent`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AgentArgs {
+    /// What this process does: `node`, `sync` or both.
+    #[arg(
+        long,
+        env = "LATCHKEY_ROLES",
+        value_delimiter = ',',
+        value_enum,
+        default_value = "node,sync"
+    )]
+    pub roles: Vec<Role>,
+
+    /// Name of the node that this process runs on, as Kubernetes knows it. Needed for the role `node`.
+    #[arg(long, env = "NODE_NAME", value_parser = dns_subdomain)]
+    pub node_name: Option<String>,
+
+    /// Namespace of the release: its own Secrets and its Lease live there.
+    #[arg(long, env = "POD_NAMESPACE", value_parser = dns_label, default_value = "latchkey")]
+    pub namespace: String,
+
+    /// Directory that the kubelet of this node was given as its root.
+    #[arg(long, env = "LATCHKEY_KUBELET_ROOT", value_parser = absolute_path, default_value = "/var/lib/kubelet")]
+    pub kubelet_root: PathBuf,
+
+    /// Name under which the CSI driver registers.
+    #[arg(long, env = "LATCHKEY_CSI_DRIVER_NAME", value_parser = driver_name, default_value = "csi.latchkey.dev")]
+    pub csi_driver_name: String,
+
+    /// Address of the HTTP server for health and metrics.
+    #[arg(long, env = "LATCHKEY_ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
+    pub admin_address: SocketAddr,
+
+    /// Secret in the release namespace with the identity that the agent shows to providers.
+    #[arg(long, env = "LATCHKEY_CLIENT_IDENTITY_SECRET", value_parser = dns_subdomain, default_value = "latchkey-client-tls")]
+    pub client_identity_secret: String,
+
+    /// Directory with that identity (ca.crt, tls.crt, tls.key), for an agent without the role `sync`.
+    #[arg(long, env = "LATCHKEY_CLIENT_IDENTITY_DIR", value_parser = absolute_path, default_value = "/etc/latchkey/client-identity")]
+    pub client_identity_dir: PathBuf,
+
+    /// Secret in the release namespace with the CA and its key.
+    #[arg(long, env = "LATCHKEY_CA_SECRET", value_parser = dns_subdomain, default_value = "latchkey-ca")]
+    pub ca_secret: String,
+
+    /// Directory with one folder per mounted client identity of a store, named as its Secret.
+    #[arg(long, env = "LATCHKEY_STORE_IDENTITIES_DIR", value_parser = absolute_path, default_value = "/etc/latchkey/store-identities")]
+    pub store_identities_dir: PathBuf,
+
+    /// Where certificates come from.
+    #[arg(
+        long,
+        env = "LATCHKEY_CERTIFICATES",
+        value_enum,
+        default_value = "managed"
+    )]
+    pub certificates: CertificateMode,
+
+    /// Namespaces whose provider Services get a server identity. Default: the release namespace.
+    #[arg(long, env = "LATCHKEY_CERTIFICATE_NAMESPACES", value_delimiter = ',', value_parser = dns_label)]
+    pub certificate_namespaces: Vec<String>,
+
+    /// ServiceAccount in the release namespace that owns the CA and the client identity, so that they go when it goes.
+    #[arg(long, env = "LATCHKEY_OWNER_SERVICE_ACCOUNT", value_parser = dns_subdomain)]
+    pub owner_service_account: Option<String>,
+
+    /// DNS domain of the cluster, part of the names in server certificates.
+    #[arg(long, env = "LATCHKEY_CLUSTER_DOMAIN", value_parser = dns_subdomain, default_value = "cluster.local")]
+    pub cluster_domain: String,
+
+    /// Hosts that stores may name as provider, as patterns in which `*` stands for one or more labels.
+    #[arg(
+        long,
+        env = "LATCHKEY_ALLOWED_PROVIDER_HOSTS",
+        value_delimiter = ',',
+        default_value = "*.svc,*.svc.cluster.local"
+    )]
+    pub allowed_provider_hosts: Vec<String>,
+
+    /// Only stores with this `spec.controller`, or none, are served.
+    #[arg(long, env = "LATCHKEY_CONTROLLER_CLASS", default_value = "default")]
+    pub controller_class: String,
+
+    /// Whether an ExternalSecret waits for its store to be ready.
+    #[arg(long, env = "LATCHKEY_ENABLE_FLOOD_GATE", action = clap::ArgAction::Set, default_value_t = true)]
+    pub enable_flood_gate: bool,
+
+    /// How often a store is validated again, as a Go duration of at least 10s.
+    #[arg(long, env = "LATCHKEY_STORE_REQUEUE_INTERVAL", value_parser = store_requeue, default_value = "5m")]
+    pub store_requeue_interval: Duration,
+
+    /// How long one call to a provider may take, as a Go duration.
+    #[arg(long, env = "LATCHKEY_PROVIDER_TIMEOUT", value_parser = positive_duration, default_value = "30s")]
+    pub provider_timeout: Duration,
+
+    /// Lease in the release namespace by which the sync leader is elected.
+    #[arg(long, env = "LATCHKEY_SYNC_LEASE", value_parser = dns_subdomain, default_value = "latchkey-sync")]
+    pub sync_lease: String,
+
+    /// Log filter, for example `info` or `info,latchkey::sync=debug`.
+    #[arg(long, env = "LATCHKEY_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+/// A rule over several flags that does not hold. The text is one line for the user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
+
+// === impl AgentArgs ===
+
+impl AgentArgs {
+    /// Whether this process has `role`.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Checks the rules that concern several flags.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] names the flag to set.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        if self.has(Role::Node) && self.node_name.is_none() {
+            return Err(Invalid(String::from(
+                "the role node needs --node-name (environment NODE_NAME)",
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The first paragraph of a parser error on one line, without its `error: `.
+#[must_use]
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let paragraph: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.trim().is_empty())
+        .map(str::trim)
+        .collect();
+    let line = paragraph.join(" ");
+    line.strip_prefix("error: ")
+        .map(str::to_owned)
+        .unwrap_or(line)
+}
+
+fn dns_label(value: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = value.as_bytes();
+    let ends =
+        bytes.first().copied().is_some_and(plain) && bytes.last().copied().is_some_and(plain);
+    if ends && bytes.len() <= 63 && bytes.iter().all(|&byte| plain(byte) || byte == b'-') {
+        Ok(value.to_owned())
+    } else {
+        Err(String::from(
+            "must be lower case letters, digits and '-', at most 63 (RFC 1123 label)",
+        ))
+    }
+}
+
+fn dns_subdomain(value: &str) -> Result<String, String> {
+    if value.len() <= 253 && value.split('.').all(|label| dns_label(label).is_ok()) {
+        Ok(value.to_owned())
+    } else {
+        Err(String::from(
+            "must be lower case labels joined by '.', at most 253 characters (RFC 1123 subdomain)",
+        ))
+    }
+}
+
+/// CSI wants at most 63 characters; csi-sanity wants a letter at both ends (csi.md 1.1).
+fn driver_name(value: &str) -> Result<String, String> {
+    let letter = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphabetic());
+    if value.len() <= 63 && letter(value.chars().next()) && letter(value.chars().last()) {
+        dns_subdomain(value)
+    } else {
+        Err(String::from(
+            "must begin and end with a letter and have at most 63 characters",
+        ))
+    }
+}
+
+fn absolute_path(value: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(value);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(String::from("must be an absolute path"))
+    }
+}
+
+fn positive_duration(value: &str) -> Result<Duration, String> {
+    let parsed: kube::core::Duration = value.parse().map_err(|error| format!("{error}"))?;
+    if parsed.is_negative() || Duration::from(parsed).is_zero() {
+        return Err(String::from("must be longer than zero"));
+    }
+    Ok(Duration::from(parsed))
+}
+
+fn store_requeue(value: &str) -> Result<Duration, String> {
+    let duration = positive_duration(value)?;
+    if duration < MIN_STORE_REQUEUE {
+        return Err(format!("must be at least {}s", MIN_STORE_REQUEUE.as_secs()));
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<AgentArgs, clap::Error> {
+        let Command::Agent(args) =
+            Cli::try_parse_from(["latchkey", "agent"].iter().chain(arguments))?.command;
+        Ok(*args)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_chart() {
+        let args = parse(&["--node-name=n1"]).unwrap();
+        assert_eq!(args.roles, [Role::Node, Role::Sync]);
+        assert_eq!(args.csi_driver_name, "csi.latchkey.dev");
+        assert_eq!(args.kubelet_root, PathBuf::from("/var/lib/kubelet"));
+        assert_eq!(
+            args.allowed_provider_hosts,
+            ["*.svc", "*.svc.cluster.local"]
+        );
+        assert_eq!(args.store_requeue_interval, Duration::from_secs(300));
+        assert_eq!(args.provider_timeout, Duration::from_secs(30));
+        assert!(args.enable_flood_gate);
+        assert!(args.certificate_namespaces.is_empty());
+        assert_eq!(args.validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_in_one_line_that_names_the_flag() {
+        let cases: &[(&str, &str)] = &[
+            ("--roles=node,queen", "--roles"),
+            ("--node-name=Node_1", "--node-name"),
+            ("--namespace=a.b", "--namespace"),
+            ("--kubelet-root=var/lib", "--kubelet-root"),
+            ("--csi-driver-name=csi.latchkey.v2", "--csi-driver-name"),
+            ("--admin-address=8081", "--admin-address"),
+            ("--certificates=maybe", "--certificates"),
+            ("--certificate-namespaces=ok,", "--certificate-namespaces"),
+            ("--store-requeue-interval=1s", "--store-requeue-interval"),
+            ("--provider-timeout=-3s", "--provider-timeout"),
+            ("--provider-timeout=0s", "--provider-timeout"),
+            ("--enable-flood-gate=perhaps", "--enable-flood-gate"),
+            ("--no-such-flag", "--no-such-flag"),
+        ];
+        for (argument, flag) in cases {
+            let line = one_line(&parse(&[argument]).expect_err(argument));
+            assert!(line.contains(flag), "{argument}: {line}");
+            assert!(
+                !line.contains('\n') && !line.starts_with("error"),
+                "{argument}: {line}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_node_role_needs_a_node_name_and_sync_alone_does_not() {
+        let mut args = parse(&["--node-name=n1"]).unwrap();
+        args.node_name = None;
+        assert!(
+            args.validate()
+                .unwrap_err()
+                .to_string()
+                .contains("--node-name")
+        );
+        args.roles = vec![Role::Sync];
+        assert_eq!(args.validate(), Ok(()));
+    }
+}

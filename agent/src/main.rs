@@ -1,0 +1,82 @@
+//! The binary `latchkey`: reads its arguments, runs the agent, and drains when it is told to stop.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use latchkey::args::{self, Cli, Command};
+use latchkey::{logging, runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Exit code for a wrong configuration, as in sysexits(3).
+const EX_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // `--help` and `--version` are answers, not mistakes.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => return fail(EX_USAGE, &args::one_line(&error)),
+    };
+    let Command::Agent(args) = cli.command;
+    if let Err(error) = args.validate() {
+        return fail(EX_USAGE, &error.to_string());
+    }
+    if let Err(error) = logging::install(&args.log_level) {
+        return fail(EX_USAGE, &error.to_string());
+    }
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        return fail(1, "another TLS provider is installed already");
+    }
+    let tokio = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(tokio) => tokio,
+        Err(error) => return fail(1, &format!("failed to start the runtime: {error}")),
+    };
+    let result = tokio.block_on(async {
+        let stop = stop_on_signal()?;
+        runtime::run(*args, stop).await.map_err(anyhow::Error::from)
+    });
+    // What is still blocked in the kernel must not keep the process.
+    tokio.shutdown_timeout(std::time::Duration::from_secs(1));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            let usage = error
+                .downcast_ref::<runtime::Error>()
+                .is_some_and(runtime::Error::is_configuration);
+            fail(if usage { EX_USAGE } else { 1 }, &format!("{error:#}"))
+        }
+    }
+}
+
+/// A token that SIGTERM or SIGINT cancels.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let cancelled = stop.clone();
+    // Owned by the runtime: it ends with the process.
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(stop)
+}
+
+fn fail(code: u8, line: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "latchkey: {}", line.replace('\n', " "));
+    ExitCode::from(code)
+}
