@@ -5,10 +5,13 @@
 //!
 //! - [`error`]: the classes of failure and how they leave the process;
 //! - [`request`]: the requests, checked, with the namespace rules;
-//! - [`cluster`]: the store's own resource and the credentials it names.
+//! - [`cluster`]: the store's own resource and the credentials it names;
+//! - [`json`], [`gjson`]: values that are JSON, and properties in them.
 
 pub mod cluster;
 pub mod error;
+pub mod gjson;
+pub mod json;
 pub mod provider;
 pub mod request;
 
