@@ -18,6 +18,10 @@
     unreachable_pub,
     reason = "KubeSchema repeats each struct, with its pub, inside a function"
 )]
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each print column of a kind has a type"
+)]
 
 pub mod conditions;
 pub mod duration;

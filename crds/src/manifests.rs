@@ -1,8 +1,8 @@
 //! The CustomResourceDefinitions as they are installed.
 //!
-//! What the derives produce is changed in three ways: the component label is added, `nullable` goes (an absent field is left
-//! out; `null` is refused, or replaced by the default where there is one), and the schema of the root gets no more than
-//! Kubernetes wants there. [`all`] names the file of each.
+//! What the derives produce is changed in three ways: the component label is added (on the definition, not on every object);
+//! `nullable` goes (`null` is refused, or replaced by the default where there is one); and references to specifications, which
+//! mean nothing to `kubectl explain`, are cut from descriptions. [`all`] names the file of each definition.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -80,6 +80,11 @@ fn tighten(schema: &mut Value, keep_nullable: bool) {
         }
     }
     object.remove("title");
+    if let Some(description) = object.get_mut("description")
+        && let Some(text) = description.as_str()
+    {
+        *description = without_spec_reference(text).into();
+    }
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
             tighten(property, name == NULLABLE);
@@ -89,6 +94,19 @@ fn tighten(schema: &mut Value, keep_nullable: bool) {
         if let Some(nested) = object.get_mut(nested) {
             tighten(nested, false);
         }
+    }
+}
+
+/// Cuts ` (`<specification>.md` <section>)` from a description.
+fn without_spec_reference(text: &str) -> String {
+    match text.split_once(" (`") {
+        Some((before, rest)) if rest.contains(".md`") => {
+            format!(
+                "{before}{}",
+                rest.split_once(')').map_or("", |(_, after)| after)
+            )
+        }
+        _ => text.to_owned(),
     }
 }
 

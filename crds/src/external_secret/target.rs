@@ -21,7 +21,10 @@ use crate::text_enum::text_enum;
     "!(has(self.deletionPolicy) && self.deletionPolicy == 'Merge' && has(self.creationPolicy) && self.creationPolicy == 'None')",
     "deletionPolicy=Merge must not be used with creationPolicy=None. There is no Secret to merge with"
 ))]
-#[x_kube(validation = Rule::new("(has(self.manifest) && !(self.manifest.apiVersion == 'v1' && self.manifest.kind == 'Secret')) || !has(self.template) || !has(self.template.templateFrom) || self.template.templateFrom.all(from, !has(from.target) || from.target.lowerAscii() in ['', 'data', 'annotations', 'labels'])").message(Message::Expression("'templateFrom target=\"' + self.template.templateFrom.filter(from, has(from.target) && !(from.target.lowerAscii() in ['', 'data', 'annotations', 'labels']))[0].target + '\" is not allowed when targeting a Secret, must be one of \"Data\", \"Annotations\" or \"Labels\"'".to_owned())))]
+#[x_kube(validation = (
+    "(has(self.manifest) && !(self.manifest.apiVersion == 'v1' && self.manifest.kind == 'Secret')) || !has(self.template) || !has(self.template.templateFrom) || self.template.templateFrom.all(from, !has(from.target) || from.target.lowerAscii() in ['', 'data', 'annotations', 'labels'])",
+    "templateFrom target is not allowed when targeting a Secret, must be one of \"Data\", \"Annotations\" or \"Labels\""
+))]
 pub struct Target {
     /// Name of the Secret. Default: this object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
