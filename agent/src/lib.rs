@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod certificates;
 pub mod leader;
 pub mod logging;
 pub mod runtime;

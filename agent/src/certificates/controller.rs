@@ -1,0 +1,662 @@
+//! Reads, decides and writes. Runs in the elected sync leader only.
+//!
+//! | object | verbs | where |
+//! |---|---|---|
+//! | Secrets | get, create, update; list and watch of their metadata | release namespace and the allowed namespaces |
+//! | Services (metadata) | list, watch | the allowed namespaces |
+//! | ServiceAccounts | get, the one that owns our Secrets | release namespace |
+//!
+//! One pass looks at everything and is idempotent. It runs when a provider Service or one of our Secrets changes, and every ten
+//! minutes. A failure concerns one Secret only; the pass is then repeated with a growing pause.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{BoxStream, SelectAll};
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{Api, ListParams, PartialObjectMeta, PostParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Client, ResourceExt as _};
+use latchkey_secret::{SecretData, SecretValue};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::authority::Profile;
+use super::decide::{self, Chain, ChainStep, Reason, Verdict};
+use super::{
+    CA_CERTIFICATE_KEY, CERTIFICATE_KEY, COMPONENT, COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL,
+    Metrics, PRIVATE_KEY, PROVIDER_LABEL,
+};
+
+/// A pass at least this often, whatever is watched.
+const INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// Changes within this time are looked at together.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// First pause after a failed pass; doubles up to [`LONGEST_PAUSE`].
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest pause after failed passes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest time one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the controller needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Namespace of the CA and of the client identity.
+    pub release_namespace: String,
+    /// Name of the CA's Secret.
+    pub ca_secret: String,
+    /// Name of the client identity's Secret.
+    pub client_secret: String,
+    /// Namespaces whose provider Services get an identity.
+    pub namespaces: BTreeSet<String>,
+    /// DNS domain of the cluster.
+    pub cluster_domain: String,
+    /// ServiceAccount in the release namespace that owns the two Secrets there; `None` leaves them without owner.
+    pub owner_service_account: Option<String>,
+}
+
+/// Why something could not be done. Never quotes content.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("failed to {verb} {kind} {namespace}/{name}: {reason}")]
+    Request {
+        verb: &'static str,
+        kind: &'static str,
+        namespace: String,
+        name: String,
+        reason: String,
+    },
+    #[error("secret {namespace}/{name} is not ours and cannot be used: {reason}")]
+    Foreign {
+        namespace: String,
+        name: String,
+        reason: String,
+    },
+    #[error("failed to make a certificate for {namespace}/{name}: {source}")]
+    Certificate {
+        namespace: String,
+        name: String,
+        source: super::authority::Error,
+    },
+}
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A Secret as it was read: its values moved into the wiping type.
+struct Observed {
+    metadata: ObjectMeta,
+    kind: Option<String>,
+    data: SecretData,
+}
+
+// === impl Observed ===
+
+impl Observed {
+    fn is_ours(&self) -> bool {
+        self.metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(MANAGED_BY_LABEL))
+            .is_some_and(|by| by == MANAGED_BY)
+    }
+}
+
+/// Issues and rotates all identities.
+pub struct Controller {
+    client: Client,
+    settings: Settings,
+    metrics: Metrics,
+}
+
+// === impl Controller ===
+
+impl Controller {
+    /// A controller that does nothing until it runs.
+    #[must_use]
+    pub fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
+        Self {
+            client,
+            settings,
+            metrics,
+        }
+    }
+
+    /// Works until `stop` is cancelled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves every Secret as it was or completely written.
+    pub async fn run(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.work() => {}
+        }
+        self.metrics.clear();
+    }
+
+    async fn work(&self) {
+        let mut changes = self.changes();
+        let mut known = BTreeSet::new();
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let failures = self.pass(&mut known).await;
+            let due = if failures.is_empty() {
+                pause = SHORTEST_PAUSE;
+                INTERVAL
+            } else {
+                for failure in failures {
+                    warn!("{failure}");
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause
+            };
+            let due = Instant::now() + due.mul_f64(1.0 + 0.1 * rand::random::<f64>());
+            tokio::select! {
+                () = sleep_until(due) => {}
+                _ = changes.next() => {}
+            }
+            // What follows at once belongs to the same pass.
+            let settled = Instant::now() + SETTLE;
+            while let Ok(Some(())) = tokio::time::timeout_at(settled, changes.next()).await {}
+        }
+    }
+
+    /// One item per change of a provider Service or of a Secret of ours. Watches begin again by themselves.
+    fn changes(&self) -> SelectAll<BoxStream<'static, ()>> {
+        let services = watcher::Config::default().labels(&format!("{PROVIDER_LABEL}=true"));
+        let secrets = watcher::Config::default().labels(&format!(
+            "{MANAGED_BY_LABEL}={MANAGED_BY},{COMPONENT_LABEL}={COMPONENT}"
+        ));
+        let mut all = SelectAll::new();
+        let release = &self.settings.release_namespace;
+        for namespace in &self.settings.namespaces {
+            let api: Api<PartialObjectMeta<Service>> =
+                Api::namespaced(self.client.clone(), namespace);
+            all.push(signals(
+                watcher(api, services.clone()),
+                "services",
+                namespace,
+            ));
+        }
+        for namespace in self
+            .settings
+            .namespaces
+            .iter()
+            .chain([release])
+            .collect::<BTreeSet<_>>()
+        {
+            let api: Api<PartialObjectMeta<Secret>> =
+                Api::namespaced(self.client.clone(), namespace);
+            all.push(signals(watcher(api, secrets.clone()), "secrets", namespace));
+        }
+        all
+    }
+
+    /// Looks at everything once and returns what failed.
+    async fn pass(&self, known: &mut BTreeSet<(String, String)>) -> Vec<Error> {
+        let now = Timestamp::now();
+        let release = &self.settings.release_namespace;
+        let owner = match self.release_owner().await {
+            Ok(owner) => owner,
+            Err(error) => return vec![self.failed(release, &self.settings.ca_secret, error)],
+        };
+        let chain = match self.chain(owner.as_ref(), now).await {
+            Ok(chain) => chain,
+            Err(error) => return vec![self.failed(release, &self.settings.ca_secret, error)],
+        };
+        self.metrics
+            .ca_ends(chain.current.facts().not_after.as_second());
+
+        let mut failures = Vec::new();
+        let client = &self.settings.client_secret;
+        if let Err(error) = self
+            .leaf(
+                release,
+                client,
+                client,
+                &Profile::Client,
+                owner.as_ref(),
+                &chain,
+                now,
+            )
+            .await
+        {
+            failures.push(self.failed(release, client, error));
+        }
+        let mut seen = BTreeSet::new();
+        for namespace in &self.settings.namespaces {
+            let services = match self.services(namespace).await {
+                Ok(services) => services,
+                Err(error) => {
+                    seen.extend(
+                        known
+                            .iter()
+                            .filter(|(place, _)| place == namespace)
+                            .cloned(),
+                    );
+                    failures.push(error);
+                    continue;
+                }
+            };
+            for (name, owner) in services {
+                let profile = Profile::of_service(&name, namespace, &self.settings.cluster_domain);
+                let secret = format!("{name}-tls");
+                if let Err(error) = self
+                    .leaf(
+                        namespace,
+                        &secret,
+                        &name,
+                        &profile,
+                        Some(&owner),
+                        &chain,
+                        now,
+                    )
+                    .await
+                {
+                    failures.push(self.failed(namespace, &name, error));
+                }
+                seen.insert((namespace.clone(), name));
+            }
+        }
+        for (namespace, service) in known.difference(&seen) {
+            self.metrics.forget(namespace, service);
+        }
+        *known = seen;
+        failures
+    }
+
+    fn failed(&self, namespace: &str, service: &str, error: Error) -> Error {
+        self.metrics.failed(namespace, service);
+        error
+    }
+
+    /// The ServiceAccount that owns the Secrets of the release. If it is gone, so is the release: nothing may be written any more.
+    async fn release_owner(&self) -> Result<Option<OwnerReference>> {
+        let Some(name) = &self.settings.owner_service_account else {
+            return Ok(None);
+        };
+        let namespace = &self.settings.release_namespace;
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let account = request("get", "service account", namespace, name, api.get(name)).await?;
+        Ok(Some(reference(
+            "ServiceAccount",
+            name,
+            account.metadata.uid.unwrap_or_default(),
+        )))
+    }
+
+    /// The provider Services of a namespace, by name and as owners.
+    async fn services(&self, namespace: &str) -> Result<Vec<(String, OwnerReference)>> {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let parameters = ListParams::default().labels(&format!("{PROVIDER_LABEL}=true"));
+        let list = request(
+            "list",
+            "services",
+            namespace,
+            "",
+            api.list_metadata(&parameters),
+        )
+        .await?;
+        let living = list
+            .items
+            .into_iter()
+            .filter(|service| service.metadata.deletion_timestamp.is_none());
+        Ok(living
+            .map(|service| {
+                let (name, uid) = (service.name_any(), service.metadata.uid.unwrap_or_default());
+                let owner = reference("Service", &name, uid);
+                (name, owner)
+            })
+            .collect())
+    }
+
+    /// Reads the CAs and takes the step that is due.
+    async fn chain(&self, owner: Option<&OwnerReference>, now: Timestamp) -> Result<Chain> {
+        let (namespace, name) = (&self.settings.release_namespace, &self.settings.ca_secret);
+        let broken = |source| Error::Certificate {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            source,
+        };
+        let observed = self.read(namespace, name).await?;
+        let (chain, step) = match &observed {
+            None => (Chain::begin(now).map_err(broken)?, ChainStep::Begin),
+            Some(observed) => match Chain::from_data(&observed.data) {
+                Ok(chain) if !observed.is_ours() => return Ok(chain),
+                Ok(chain) => {
+                    let step = chain.step(now);
+                    (chain.take(step, now).map_err(broken)?, step)
+                }
+                Err(error) if !observed.is_ours() => {
+                    let (namespace, name) = (namespace.clone(), name.clone());
+                    return Err(Error::Foreign {
+                        namespace,
+                        name,
+                        reason: error.to_string(),
+                    });
+                }
+                Err(error) => {
+                    warn!(
+                        namespace,
+                        name, "the CA is unusable and is replaced: {error}"
+                    );
+                    (Chain::begin(now).map_err(broken)?, ChainStep::Begin)
+                }
+            },
+        };
+        let owned = observed
+            .as_ref()
+            .is_some_and(|observed| is_owned(&observed.metadata, owner));
+        if step == ChainStep::Keep && owned {
+            return Ok(chain);
+        }
+        self.write(namespace, name, "Opaque", observed, chain.to_data(), owner)
+            .await?;
+        info!(namespace, name, ?step, "wrote the CA");
+        Ok(chain)
+    }
+
+    /// Keeps one leaf as it should be.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call per kind of leaf, each with all of it"
+    )]
+    async fn leaf(
+        &self,
+        namespace: &str,
+        name: &str,
+        service: &str,
+        profile: &Profile,
+        owner: Option<&OwnerReference>,
+        chain: &Chain,
+        now: Timestamp,
+    ) -> Result<()> {
+        let observed = self.read(namespace, name).await?;
+        let verdict = decide::leaf(
+            observed
+                .as_ref()
+                .map(|observed| (&observed.data, observed.is_ours())),
+            profile,
+            chain,
+            now,
+        );
+        let bundle = SecretValue::from(chain.bundle());
+        let (data, reason, end) = match verdict {
+            Verdict::Foreign(Some(end)) => {
+                self.metrics.ends(namespace, service, end.as_second());
+                return Ok(());
+            }
+            Verdict::Foreign(None) => {
+                let reason =
+                    String::from("it needs ca.crt, tls.crt and the tls.key that belongs to it");
+                return Err(Error::Foreign {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                    reason,
+                });
+            }
+            Verdict::Keep(end)
+                if observed
+                    .as_ref()
+                    .is_some_and(|observed| is_owned(&observed.metadata, owner)) =>
+            {
+                self.metrics.ends(namespace, service, end.as_second());
+                return Ok(());
+            }
+            Verdict::Keep(end) | Verdict::Publish(end) => {
+                let mut data = observed
+                    .as_ref()
+                    .map(|observed| observed.data.clone())
+                    .unwrap_or_default();
+                data.insert(CA_CERTIFICATE_KEY.to_owned(), bundle);
+                (data, Reason::Bundle, end)
+            }
+            Verdict::Issue(reason) => {
+                let identity =
+                    chain
+                        .current
+                        .issue(profile, now)
+                        .map_err(|source| Error::Certificate {
+                            namespace: namespace.to_owned(),
+                            name: name.to_owned(),
+                            source,
+                        })?;
+                let data = SecretData::from([
+                    (CA_CERTIFICATE_KEY.to_owned(), bundle),
+                    (
+                        CERTIFICATE_KEY.to_owned(),
+                        SecretValue::from(identity.certificate),
+                    ),
+                    (PRIVATE_KEY.to_owned(), identity.key),
+                ]);
+                (data, reason, chain.current.leaf_end(now))
+            }
+        };
+        self.write(namespace, name, "kubernetes.io/tls", observed, data, owner)
+            .await?;
+        self.metrics.rotated(namespace, service, reason);
+        self.metrics.ends(namespace, service, end.as_second());
+        info!(namespace, name, %reason, "wrote an identity");
+        Ok(())
+    }
+
+    async fn read(&self, namespace: &str, name: &str) -> Result<Option<Observed>> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let secret = request("get", "secret", namespace, name, api.get_opt(name)).await?;
+        Ok(secret.map(|secret| Observed {
+            metadata: secret.metadata,
+            kind: secret.type_,
+            data: secret
+                .data
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| (key, SecretValue::new(value.0)))
+                .collect(),
+        }))
+    }
+
+    /// Creates the Secret, or replaces it if it is still as observed; the API server refuses both if someone was faster.
+    async fn write(
+        &self,
+        namespace: &str,
+        name: &str,
+        kind: &str,
+        observed: Option<Observed>,
+        data: SecretData,
+        owner: Option<&OwnerReference>,
+    ) -> Result<()> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let parameters = PostParams {
+            field_manager: Some(String::from("latchkey-certificates")),
+            ..PostParams::default()
+        };
+        let exists = observed.is_some();
+        let (mut metadata, kind) = observed.map_or_else(
+            || {
+                (
+                    ObjectMeta {
+                        name: Some(name.to_owned()),
+                        ..ObjectMeta::default()
+                    },
+                    kind.to_owned(),
+                )
+            },
+            // The type of a Secret cannot be changed.
+            |observed| {
+                (
+                    observed.metadata,
+                    observed.kind.unwrap_or_else(|| kind.to_owned()),
+                )
+            },
+        );
+        metadata.managed_fields = None;
+        let labels = metadata.labels.get_or_insert_default();
+        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
+        labels.insert(COMPONENT_LABEL.to_owned(), COMPONENT.to_owned());
+        if let Some(owner) = owner {
+            // An owner of the same kind and name but another uid is gone; the garbage collector would follow it.
+            let owners = metadata.owner_references.get_or_insert_default();
+            owners.retain(|other| (&other.kind, &other.name) != (&owner.kind, &owner.name));
+            owners.push(owner.clone());
+        }
+        let data = data
+            .into_iter()
+            .map(|(key, value)| (key, ByteString(value.expose().to_vec())))
+            .collect();
+        let secret = Secret {
+            metadata,
+            type_: Some(kind),
+            data: Some(data),
+            ..Secret::default()
+        };
+        let written = if exists {
+            request(
+                "update",
+                "secret",
+                namespace,
+                name,
+                api.replace(name, &parameters, &secret),
+            )
+            .await
+        } else {
+            request(
+                "create",
+                "secret",
+                namespace,
+                name,
+                api.create(&parameters, &secret),
+            )
+            .await
+        };
+        // The plain copies that the API types need are wiped here; what the HTTP client holds is beyond reach.
+        for value in secret.data.into_iter().flatten().map(|(_, value)| value.0) {
+            drop(SecretValue::new(value));
+        }
+        written.map(|secret| {
+            for value in secret.data.into_iter().flatten().map(|(_, value)| value.0) {
+                drop(SecretValue::new(value));
+            }
+        })
+    }
+}
+
+fn signals<K>(
+    events: impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+    kind: &'static str,
+    namespace: &str,
+) -> BoxStream<'static, ()>
+where
+    K: Send + 'static,
+{
+    let namespace = namespace.to_owned();
+    events
+        .default_backoff()
+        .filter_map(move |event| {
+            let signal = match event {
+                Ok(
+                    watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone,
+                ) => Some(()),
+                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
+                Err(error) => {
+                    // Decoding errors quote what they read; of these only the kind is told.
+                    warn!(
+                        namespace,
+                        "failed to watch {kind}: {}",
+                        reason(&watch_source(error))
+                    );
+                    None
+                }
+            };
+            futures::future::ready(signal)
+        })
+        .boxed()
+}
+
+enum WatchSource {
+    Kube(kube::Error),
+    Text(String),
+}
+
+fn watch_source(error: watcher::Error) -> WatchSource {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => WatchSource::Kube(error),
+        watcher::Error::WatchError(status) => {
+            WatchSource::Text(format!("{} ({})", status.reason, status.code))
+        }
+        watcher::Error::NoResourceVersion => {
+            WatchSource::Text(String::from("the list has no resource version"))
+        }
+    }
+}
+
+fn reason(source: &WatchSource) -> String {
+    match source {
+        WatchSource::Kube(error) => words(error),
+        WatchSource::Text(text) => text.clone(),
+    }
+}
+
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.reason, status.code),
+        kube::Error::SerdeError(_) => String::from("the answer cannot be decoded"),
+        kube::Error::Auth(_) => String::from("the service account's token cannot be used"),
+        kube::Error::HyperError(_) | kube::Error::Service(_) => {
+            String::from("the API server cannot be reached")
+        }
+        _ => String::from("the request failed"),
+    }
+}
+
+async fn request<T>(
+    verb: &'static str,
+    kind: &'static str,
+    namespace: &str,
+    name: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T> {
+    let reason = match timeout(REQUEST_TIMEOUT, call).await {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => words(&error),
+        Err(_) => String::from("no answer in time"),
+    };
+    Err(Error::Request {
+        verb,
+        kind,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        reason,
+    })
+}
+
+fn reference(kind: &str, name: &str, uid: String) -> OwnerReference {
+    OwnerReference {
+        api_version: String::from("v1"),
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        uid,
+        ..OwnerReference::default()
+    }
+}
+
+fn is_owned(metadata: &ObjectMeta, owner: Option<&OwnerReference>) -> bool {
+    owner.is_none_or(|owner| {
+        metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|other| other.uid == owner.uid)
+    })
+}
