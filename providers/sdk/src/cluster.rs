@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{Api, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
+use latchkey_crds::selectors;
 use latchkey_secret::SecretValue;
 use serde::de::DeserializeOwned;
 
@@ -77,6 +78,39 @@ pub struct ServiceAccountToken {
 pub struct Cluster {
     client: Client,
     credential_namespaces: Arc<BTreeSet<String>>,
+}
+
+// === impl selectors ===
+
+impl<'a> KeySelector<'a> {
+    /// The value that a selector of a resource addresses; `default_key` stands in for a key that is not given.
+    #[must_use]
+    pub fn with_default_key(
+        selector: &'a selectors::SecretKeySelector,
+        default_key: &'a str,
+    ) -> Self {
+        Self {
+            name: &selector.name,
+            namespace: selector.namespace.as_deref(),
+            key: selector.key.as_deref().unwrap_or(default_key),
+        }
+    }
+}
+
+impl<'a> From<&'a selectors::SecretKeySelector> for KeySelector<'a> {
+    fn from(selector: &'a selectors::SecretKeySelector) -> Self {
+        Self::with_default_key(selector, "")
+    }
+}
+
+impl<'a> From<&'a selectors::ServiceAccountSelector> for ServiceAccountSelector<'a> {
+    fn from(selector: &'a selectors::ServiceAccountSelector) -> Self {
+        Self {
+            name: &selector.name,
+            namespace: selector.namespace.as_deref(),
+            audiences: &selector.audiences,
+        }
+    }
 }
 
 // === impl Cluster ===
