@@ -1,0 +1,300 @@
+//! From a spec to the data to deliver (`externalsecret.md` 2.3).
+//!
+//! All values are fetched before any is delivered: one broken entry means that nothing is. Fetches run beside each other within a
+//! bound, but their results are taken in the order of the spec, so the outcome and the first error never depend on timing.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use latchkey_crds::external_secret::{
+    ConversionStrategy, Data, DataFrom, DecodingStrategy, DeletionPolicy, ExternalSecretSpec,
+    RemoteRef, SecretStoreRef,
+};
+use latchkey_secret::{SecretData, SecretValue};
+
+use crate::decode::{self, IllegalBase64, NullBytes, UndecodableKey};
+use crate::keys::{self, InvalidKey, KeyCollision};
+use crate::source::{Caller, FailureClass, FetchError, Source};
+
+/// The most fetches of one ExternalSecret that run at once.
+pub const CONCURRENT_FETCHES: usize = 8;
+
+/// What a spec resolved to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolution {
+    /// The keys and values to deliver. Empty is a legal outcome; the deletion policy says what it means.
+    pub data: SecretData,
+    /// Entries that were skipped because the provider does not have them, in the order of the spec. Only with deletion policies
+    /// other than `Retain`. Each is the message of an event.
+    pub missing: Vec<String>,
+}
+
+/// An entry of the spec that failed, as it reads in events.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// `spec.dataFrom[index].extract`.
+    #[error("error processing spec.dataFrom[{index}].extract, err: {cause}")]
+    Extract {
+        /// Position in `spec.dataFrom`.
+        index: usize,
+        /// What failed.
+        cause: EntryError,
+    },
+    /// `spec.data[index]`.
+    #[error("error processing spec.data[{index}] (key: {key}), err: {cause}")]
+    Data {
+        /// Position in `spec.data`.
+        index: usize,
+        /// The remote key.
+        key: String,
+        /// What failed.
+        cause: EntryError,
+    },
+}
+
+/// What failed within one entry.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EntryError {
+    /// The value could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Converted keys collide.
+    #[error("error applying conversion strategy {} to keys: {cause}", strategy.map_or("Default", ConversionStrategy::as_str))]
+    Conversion {
+        /// The strategy of the entry.
+        strategy: Option<ConversionStrategy>,
+        /// The collision.
+        cause: KeyCollision,
+    },
+    /// A key cannot be used.
+    #[error("invalid secret keys (TIP: use rewrite or conversionStrategy to change keys): {0}")]
+    InvalidKey(#[from] InvalidKey),
+    /// One value could not be decoded.
+    #[error("error applying decoding strategy {} to data: {cause}", strategy.map_or("None", DecodingStrategy::as_str))]
+    Decode {
+        /// The strategy of the entry.
+        strategy: Option<DecodingStrategy>,
+        /// The offending byte.
+        cause: IllegalBase64,
+    },
+    /// One value of a map could not be decoded.
+    #[error("error applying decoding strategy {} to data: {cause}", strategy.map_or("None", DecodingStrategy::as_str))]
+    DecodeMap {
+        /// The strategy of the entry.
+        strategy: Option<DecodingStrategy>,
+        /// The offending value.
+        cause: UndecodableKey,
+    },
+    /// A value contains zero bytes.
+    #[error(transparent)]
+    NullBytes(#[from] NullBytes),
+}
+
+// === impl ResolveError ===
+
+impl ResolveError {
+    /// What failed within the entry.
+    #[must_use]
+    pub fn cause(&self) -> &EntryError {
+        match self {
+            Self::Extract { cause, .. } | Self::Data { cause, .. } => cause,
+        }
+    }
+
+    /// The class of a failed fetch; `None` for a missing secret and for what failed after the fetch.
+    #[must_use]
+    pub fn class(&self) -> Option<FailureClass> {
+        match self.cause() {
+            EntryError::Fetch(FetchError::Failed { class, .. }) => Some(*class),
+            _ => None,
+        }
+    }
+
+    /// How long the provider asked to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.cause() {
+            EntryError::Fetch(FetchError::Failed { retry_after, .. }) => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// One entry of the spec, in the order in which results are merged.
+enum Entry<'a> {
+    Extract {
+        index: usize,
+        entry: &'a DataFrom,
+        remote: &'a RemoteRef,
+    },
+    Data {
+        index: usize,
+        entry: &'a Data,
+    },
+}
+
+/// Fetches, decodes and checks everything that `spec` asks for: `dataFrom` in order, then `data` in order, later keys over
+/// earlier ones.
+///
+/// Entries of kinds that are not supported contribute nothing; ask [`crate::unsupported::first_unsupported_field`] before.
+///
+/// # Errors
+///
+/// The first entry, in the order of the spec, that failed. A secret that the provider does not have is such a failure under the
+/// deletion policy `Retain`; under the others the entry is skipped and listed in [`Resolution::missing`].
+///
+/// # Cancel safety
+///
+/// Dropping the future drops all fetches; nothing is left behind.
+pub async fn resolve<S: Source>(
+    spec: &ExternalSecretSpec,
+    caller: &Caller,
+    source: &S,
+) -> Result<Resolution, ResolveError> {
+    let skips_missing = spec.target.deletion_policy() != DeletionPolicy::Retain;
+    let extracts = spec
+        .data_from
+        .iter()
+        .enumerate()
+        .filter_map(|(index, entry)| {
+            let remote = entry.extract.as_ref().filter(|_| entry.find.is_none())?;
+            Some(Entry::Extract {
+                index,
+                entry,
+                remote,
+            })
+        });
+    let entries = extracts.chain(
+        spec.data
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| Entry::Data { index, entry }),
+    );
+    let fetches = entries.map(|entry| fetch(spec, caller, source, entry));
+    let mut results = futures::stream::iter(fetches).buffered(CONCURRENT_FETCHES);
+
+    let mut resolution = Resolution::default();
+    while let Some(result) = results.next().await {
+        match result {
+            Ok(data) => resolution.data.extend(data),
+            Err(error)
+                if skips_missing
+                    && matches!(error.cause(), EntryError::Fetch(FetchError::NoSecret)) =>
+            {
+                resolution.missing.push(missing_message(&error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(resolution)
+}
+
+/// The wording says `dataFrom` for entries of `data` too: users match it (`externalsecret.md` D-12).
+fn missing_message(error: &ResolveError) -> String {
+    match error {
+        ResolveError::Extract { index, .. } => {
+            format!("secret does not exist at provider using spec.dataFrom[{index}]")
+        }
+        ResolveError::Data { index, key, .. } => {
+            format!("secret does not exist at provider using spec.dataFrom[{index}] (key={key})")
+        }
+    }
+}
+
+async fn fetch<S: Source>(
+    spec: &ExternalSecretSpec,
+    caller: &Caller,
+    source: &S,
+    entry: Entry<'_>,
+) -> Result<SecretData, ResolveError> {
+    match entry {
+        Entry::Extract {
+            index,
+            entry,
+            remote,
+        } => {
+            let store = entry
+                .source_ref
+                .as_ref()
+                .map(|source| source.store_ref.as_ref());
+            extract(spec, caller, source, store, remote)
+                .await
+                .map_err(|cause| ResolveError::Extract { index, cause })
+        }
+        Entry::Data { index, entry } => match single(spec, caller, source, entry).await {
+            Ok(value) => Ok(SecretData::from([(entry.secret_key.clone(), value)])),
+            Err(cause) => Err(ResolveError::Data {
+                index,
+                key: entry.remote_ref.key.clone(),
+                cause,
+            }),
+        },
+    }
+}
+
+async fn extract<S: Source>(
+    spec: &ExternalSecretSpec,
+    caller: &Caller,
+    source: &S,
+    own_store: Option<Option<&SecretStoreRef>>,
+    remote: &RemoteRef,
+) -> Result<SecretData, EntryError> {
+    let data = source
+        .secret_map(caller, store(spec, own_store)?, remote)
+        .await?;
+    let strategy = remote.conversion_strategy;
+    let data = keys::convert_keys(strategy, data)
+        .map_err(|cause| EntryError::Conversion { strategy, cause })?;
+    let data = keys::validate_keys(data)?;
+    let strategy = remote.decoding_strategy;
+    let data = decode::decode_map(strategy, data)
+        .map_err(|cause| EntryError::DecodeMap { strategy, cause })?;
+    for (key, value) in &data {
+        decode::check_null_bytes(remote.null_byte_policy, key, value)?;
+    }
+    Ok(data)
+}
+
+async fn single<S: Source>(
+    spec: &ExternalSecretSpec,
+    caller: &Caller,
+    source: &S,
+    entry: &Data,
+) -> Result<SecretValue, EntryError> {
+    let own_store = entry
+        .source_ref
+        .as_ref()
+        .map(|source| source.store_ref.as_ref());
+    let value = source
+        .secret(caller, store(spec, own_store)?, &entry.remote_ref)
+        .await?;
+    let strategy = entry.remote_ref.decoding_strategy;
+    let value =
+        decode::decode(strategy, value).map_err(|cause| EntryError::Decode { strategy, cause })?;
+    decode::check_null_bytes(entry.remote_ref.null_byte_policy, &entry.secret_key, &value)?;
+    Ok(value)
+}
+
+/// The store of an entry: its own source wholly replaces the default, also when that names no store.
+fn store<'a>(
+    spec: &'a ExternalSecretSpec,
+    own_store: Option<Option<&'a SecretStoreRef>>,
+) -> Result<&'a SecretStoreRef, FetchError> {
+    let reference = match own_store {
+        Some(own) => own,
+        None => spec.secret_store_ref.as_ref(),
+    };
+    reference
+        .filter(|reference| !reference.name().is_empty())
+        .ok_or_else(|| FetchError::Failed {
+            class: FailureClass::StoreMissing,
+            message: format!(
+                "could not get {} \"\", no store is named",
+                reference.map(SecretStoreRef::kind).unwrap_or_default()
+            ),
+            retry_after: None,
+        })
+}
+
+#[cfg(test)]
+mod tests;
