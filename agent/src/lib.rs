@@ -6,3 +6,4 @@ pub mod certificates;
 pub mod leader;
 pub mod logging;
 pub mod runtime;
+pub mod volumes;

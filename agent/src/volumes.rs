@@ -1,0 +1,237 @@
+//! Volumes: ExternalSecrets as files in pods.
+//!
+//! [`Volumes`] implements the [`Backend`] of the CSI node plugin. kubelet asks for a volume, its attributes name an
+//! ExternalSecret of the pod's namespace ([`attributes`]), and the volume shows what that object resolves to: fetched through a
+//! [`Source`] by the engine, laid out as files, never written to the API server.
+//!
+//! ```text
+//! Volumes --acquire--> registry: one entry per ExternalSecret in use --spawns--> refresher
+//!    |                     |  watch channel: object, content, trouble    <--writes--+   |
+//!    | first: waits        v                                                            | watch of one object by name (objects)
+//!    | subscribe: follow --+--> files laid out per volume                               | engine::resolve (resolve)
+//! ```
+//!
+//! Volumes of one node share entries: content is fetched once, however many pods show it, and lives in memory only as long as
+//! one of them does. kubelet's calls never fetch: they wait for the refresher.
+//!
+//! RBAC of the node role: `get`, `list`, `watch` on ExternalSecrets (watched by name, only those in use), `create` and `patch`
+//! on events. No verb on Secrets.
+
+pub mod attributes;
+mod events;
+mod failure;
+mod files;
+mod follow;
+pub mod items;
+pub mod objects;
+mod refresher;
+mod registry;
+mod resolve;
+mod schedule;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use kube::Client;
+use kube::runtime::events::Recorder;
+use latchkey_csi::backend::{
+    Backend, Failure, FailureClass, FileSet, Refusal, Update, VolumeRequest,
+};
+use latchkey_engine::source::Source;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+pub use self::attributes::Plan;
+pub use self::state::ALLOWED_SERVICE_ACCOUNTS;
+
+use self::events::{Events, Reason};
+use self::failure::{Failed, Patience};
+use self::objects::{KubeObjects, Objects};
+use self::registry::Registry;
+use self::schedule::Clock;
+use self::state::{Patient, Verdict};
+
+/// Settings of [`Volumes`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How long a first mount waits for an ExternalSecret or a store that does not exist (csi.md 2.2). Default 20 s.
+    pub missing_wait: Duration,
+    /// How long content outlives the last volume that shows it. Default 10 s, which covers the moment between a publish and
+    /// its subscription and spares kubelet's quick retries a new watch.
+    pub linger: Duration,
+}
+
+/// The [`Backend`] that shows ExternalSecrets. Cheap to clone.
+pub struct Volumes<S> {
+    registry: Arc<Registry<S>>,
+    events: Events,
+    missing_wait: Duration,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            missing_wait: Duration::from_secs(20),
+            linger: Duration::from_secs(10),
+        }
+    }
+}
+
+// === impl Volumes ===
+
+impl<S> Clone for Volumes<S> {
+    fn clone(&self) -> Self {
+        Self {
+            registry: Arc::clone(&self.registry),
+            events: self.events.clone(),
+            missing_wait: self.missing_wait,
+        }
+    }
+}
+
+impl<S: Source + 'static> Volumes<S> {
+    /// A backend that watches through `client`, fetches from `source` and writes events with `recorder`, until `cancel`.
+    ///
+    /// Must be called within a Tokio runtime.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        source: Arc<S>,
+        config: Config,
+        recorder: Recorder,
+        cancel: CancellationToken,
+    ) -> Self {
+        let (events, notes) = Events::channel();
+        let objects = Arc::new(KubeObjects::new(client));
+        let volumes = Self::assemble(
+            source,
+            objects,
+            &config,
+            events,
+            Clock::new(),
+            rand::random,
+            cancel.clone(),
+        );
+        volumes
+            .registry
+            .tasks
+            .spawn(events::write(notes, recorder, cancel));
+        volumes
+    }
+
+    fn assemble(
+        source: Arc<S>,
+        objects: Arc<dyn Objects>,
+        config: &Config,
+        events: Events,
+        clock: Clock,
+        jitter: fn() -> f64,
+        cancel: CancellationToken,
+    ) -> Self {
+        let registry = Registry::new(source, objects, clock, config.linger, jitter, cancel);
+        Self {
+            registry,
+            events,
+            missing_wait: config.missing_wait,
+        }
+    }
+
+    /// Waits until every task has ended; to be called after the token given to [`Volumes::new`] was cancelled.
+    pub async fn join(&self) {
+        self.registry.tasks.close();
+        self.registry.tasks.wait().await;
+    }
+
+    /// The number of ExternalSecrets that are watched at the moment.
+    #[must_use]
+    pub fn objects_in_use(&self) -> usize {
+        self.registry.len()
+    }
+
+    async fn wait_for_content(&self, plan: &Plan, deadline: Instant) -> Result<FileSet, Failed> {
+        let since = Instant::now();
+        let times = Patient {
+            since,
+            missing_until: since + self.missing_wait,
+            deadline,
+        };
+        let lease = self.registry.acquire(&plan.object);
+        let mut state = lease.state();
+        let _demand = lease.demand();
+        loop {
+            let snapshot = state.borrow_and_update().clone();
+            match snapshot.verdict(plan, times, Instant::now()) {
+                Verdict::Serve(content) => {
+                    return files::lay_out(&content.data, &plan.layout)
+                        .map_err(|misfit| follow::misfit_failure(plan, &misfit));
+                }
+                Verdict::Refuse(failed) => return Err(failed),
+                Verdict::Wait(until, failed) => {
+                    if let Some(failed) = failed {
+                        self.events
+                            .tell(plan, Reason::MountFailed(failed.class), &failed.message);
+                    }
+                    drop(snapshot);
+                    // Time passing and a change are answered alike: look again. The sender lives as long as the lease.
+                    tokio::select! {
+                        () = self.registry.cancel.cancelled() => return Err(stopping()),
+                        _ = tokio::time::timeout_at(until, state.changed()) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<S: Source + 'static> Backend for Volumes<S> {
+    type Plan = Plan;
+
+    fn plan(&self, request: &VolumeRequest) -> Result<Plan, Refusal> {
+        Plan::try_new(request)
+    }
+
+    async fn first(&self, plan: &Plan, deadline: Instant) -> Result<FileSet, Failure> {
+        self.wait_for_content(plan, deadline)
+            .await
+            .map_err(|failed| {
+                info!(
+                    namespace = plan.object.namespace,
+                    pod = plan.pod.name,
+                    external_secret = plan.object.name,
+                    class = ?failed.class,
+                    reason = failed.message,
+                    "no content for a volume"
+                );
+                self.events
+                    .tell(plan, Reason::MountFailed(failed.class), &failed.message);
+                failed.to_failure()
+            })
+    }
+
+    fn subscribe(&self, plan: &Plan) -> BoxStream<'static, Update> {
+        follow::follow(
+            self.registry.acquire(&plan.object),
+            plan.clone(),
+            self.events.clone(),
+        )
+    }
+
+    fn republished(&self, plan: &Plan) {
+        if let Some(entry) = self.registry.find(&plan.object) {
+            entry.wake.notify_one();
+        }
+    }
+}
+
+fn stopping() -> Failed {
+    let text = "the agent of this node is shutting down; the mount is tried again by itself";
+    Failed::new(FailureClass::Unavailable, Patience::Later, text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! What a mounted volume is told: new content, or why there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use latchkey_csi::backend::Update;
+use latchkey_engine::source::Source;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::attributes::Plan;
+use super::events::{Events, Reason};
+use super::failure::{Failed, Patience};
+use super::files::lay_out;
+use super::registry::Lease;
+use super::state::{Content, Seen, Snapshot};
+
+/// One mounted volume's view of its ExternalSecret.
+struct Follower<S: Source + 'static> {
+    _lease: Lease<S>,
+    state: watch::Receiver<Snapshot>,
+    cancel: CancellationToken,
+    plan: Plan,
+    events: Events,
+    /// Serial of the content told last.
+    content: u64,
+    /// Serial of the trouble told last.
+    trouble: u64,
+    is_refused: bool,
+    is_stale: bool,
+}
+
+/// Follows `lease` on behalf of the volume of `plan`.
+pub(super) fn follow<S: Source + 'static>(
+    lease: Lease<S>,
+    plan: Plan,
+    events: Events,
+) -> BoxStream<'static, Update> {
+    let mut state = lease.state();
+    state.mark_changed();
+    let follower = Follower {
+        cancel: lease.cancelled(),
+        _lease: lease,
+        state,
+        plan,
+        events,
+        content: 0,
+        trouble: 0,
+        is_refused: false,
+        is_stale: false,
+    };
+    stream::unfold(follower, |mut follower| async move {
+        let update = follower.next().await?;
+        Some((update, follower))
+    })
+    .boxed()
+}
+
+// === impl Follower ===
+
+impl<S: Source + 'static> Follower<S> {
+    /// The next update; `None` when the agent stops. Losing the future loses nothing.
+    async fn next(&mut self) -> Option<Update> {
+        loop {
+            let snapshot = self.state.borrow_and_update().clone();
+            if let Some(update) = self.translate(&snapshot) {
+                return Some(update);
+            }
+            drop(snapshot);
+            tokio::select! {
+                () = self.cancel.cancelled() => return None,
+                changed = self.state.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    /// What of `snapshot` has not been told yet; call again until there is nothing.
+    fn translate(&mut self, snapshot: &Snapshot) -> Option<Update> {
+        if let Some(seen) = snapshot.seen() {
+            let account = &self.plan.pod.service_account;
+            if !seen.admits(account) {
+                let is_told = std::mem::replace(&mut self.is_refused, true);
+                let failed = Seen::not_admitted(&self.plan.object, account);
+                return (!is_told).then(|| self.stale(&failed, None));
+            }
+            self.is_refused = false;
+            if seen.is_fetched_once() {
+                return None;
+            }
+        }
+        if let Some(content) = snapshot
+            .content
+            .as_ref()
+            .filter(|content| content.serial > self.content)
+        {
+            self.content = content.serial;
+            return Some(self.show(content));
+        }
+        if let Some(trouble) = snapshot
+            .trouble
+            .as_ref()
+            .filter(|trouble| trouble.serial > self.trouble)
+        {
+            self.trouble = trouble.serial;
+            let age = snapshot
+                .content
+                .as_ref()
+                .map(|content| content.fetched.elapsed());
+            return Some(self.stale(&trouble.failed, age));
+        }
+        None
+    }
+
+    fn show(&mut self, content: &Arc<Content>) -> Update {
+        match lay_out(&content.data, &self.plan.layout) {
+            Ok(files) => {
+                if std::mem::replace(&mut self.is_stale, false) {
+                    let text = format!(
+                        "files of ExternalSecret {} are current again",
+                        self.plan.object
+                    );
+                    self.events.tell(&self.plan, Reason::Fresh, &text);
+                }
+                Update::Content(files)
+            }
+            Err(misfit) => self.stale(&misfit_failure(&self.plan, &misfit), None),
+        }
+    }
+
+    fn stale(&mut self, failed: &Failed, age: Option<Duration>) -> Update {
+        self.is_stale = true;
+        let text = match age {
+            Some(age) => format!("files are {} s old: {}", age.as_secs(), failed.message),
+            None => format!("files stay as they are: {}", failed.message),
+        };
+        self.events.tell(&self.plan, Reason::Stale, &text);
+        Update::Stale(failed.message.clone())
+    }
+}
+
+/// The failure of a volume whose layout does not fit the data.
+pub(super) fn misfit_failure(plan: &Plan, misfit: &super::files::Misfit) -> Failed {
+    let text = format!("ExternalSecret {} {misfit}", plan.object);
+    Failed::new(
+        latchkey_csi::backend::FailureClass::FailedPrecondition,
+        Patience::Never,
+        text,
+    )
+}

@@ -1,0 +1,343 @@
+//! The task of one ExternalSecret in use: follows the object, fetches when it is time, keeps the latest content.
+//!
+//! There is one such task per ExternalSecret and node, so a hundred pods that mount the same object cost one watch and one
+//! fetch per interval. It fetches
+//!
+//! - at once when a pod waits for content and there is none that is current;
+//! - one second after the object changed;
+//! - at the object's own phase of `refreshInterval`;
+//! - after a growing pause when a fetch failed.
+//!
+//! A failure never removes content. The task ends some seconds after the last user left, and its content goes with it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use latchkey_csi::backend::FailureClass;
+use latchkey_engine::source::Source;
+use latchkey_secret::SecretData;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::failure::{Failed, Patience};
+use super::objects::Sight;
+use super::registry::{Entry, Registry};
+use super::resolve;
+use super::schedule::{hold_after, pause_after};
+use super::state::{Content, Known, Revision, Seen, Trouble};
+
+/// Changes of an object within this time are answered by one fetch (csi.md 6.4).
+const DEBOUNCE: Duration = Duration::from_secs(1);
+/// Content older than this many intervals is overdue: the longest regular gap is 1.2 intervals.
+const OVERDUE: f64 = 1.5;
+
+/// A finished fetch.
+struct Outcome {
+    revision: Arc<Revision>,
+    began: Instant,
+    began_on: SystemTime,
+    result: Result<SecretData, Failed>,
+}
+
+struct Refresher<S> {
+    registry: Arc<Registry<S>>,
+    entry: Arc<Entry>,
+    /// When to fetch next.
+    due: Option<Instant>,
+    /// Failures in a row.
+    failures: u32,
+    /// Numbers contents and troubles.
+    serial: u64,
+}
+
+/// Follows the object of `entry` until nobody uses it or the agent stops.
+pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: Arc<Entry>) {
+    let mut sights: Option<BoxStream<'static, Sight>> = Some(registry.objects.follow(&entry.key));
+    let mut attempt: Option<BoxFuture<'static, Outcome>> = None;
+    let mut forget_at: Option<Instant> = None;
+    let cancel = registry.cancel.clone();
+    let mut refresher = Refresher {
+        registry,
+        entry: Arc::clone(&entry),
+        due: None,
+        failures: 0,
+        serial: 0,
+    };
+    loop {
+        let due = refresher.due.filter(|_| attempt.is_none());
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            outcome = running(&mut attempt) => {
+                attempt = None;
+                refresher.finish(outcome);
+            }
+            sight = next_sight(&mut sights) => match sight {
+                Some(sight) => refresher.see(sight),
+                None => sights = None,
+            },
+            () = entry.wake.notified() => {
+                forget_at = entry.idle_since().map(|since| since + refresher.registry.linger);
+                refresher.hurry();
+                refresher.catch_up(attempt.is_some());
+            }
+            () = at(due) => attempt = refresher.begin(),
+            () = at(forget_at) => {
+                if refresher.registry.forget(&entry) {
+                    debug!(object = %entry.key, "no volume uses the ExternalSecret any more");
+                    return;
+                }
+                forget_at = None;
+            }
+        }
+    }
+}
+
+async fn running(attempt: &mut Option<BoxFuture<'static, Outcome>>) -> Outcome {
+    match attempt {
+        Some(attempt) => attempt.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_sight(sights: &mut Option<BoxStream<'static, Sight>>) -> Option<Sight> {
+    match sights {
+        Some(sights) => sights.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+// === impl Refresher ===
+
+impl<S: Source + 'static> Refresher<S> {
+    /// Takes in what the watch shows.
+    fn see(&mut self, sight: Sight) {
+        match sight {
+            Sight::Present(object) => self.see_object(Seen::new(*object)),
+            Sight::Missing => {
+                let key = &self.entry.key;
+                let text = format!(
+                    "ExternalSecret {key} does not exist any more; create it again or delete the pod"
+                );
+                self.see_nothing(
+                    Known::Missing,
+                    Failed::new(FailureClass::NotFound, Patience::Appears, text),
+                );
+            }
+            Sight::Unreadable(reason) => {
+                let text = format!("ExternalSecret {} is not valid: {reason}", self.entry.key);
+                let failed = Failed::new(FailureClass::FailedPrecondition, Patience::Never, text);
+                self.see_nothing(Known::Unreadable(reason), failed);
+            }
+            Sight::Trouble(reason) => {
+                debug!(object = %self.entry.key, reason, "the ExternalSecret cannot be watched at the moment");
+                self.entry.state.send_modify(|state| {
+                    if let Known::Unknown(last) = &mut state.known {
+                        *last = Some(reason);
+                    }
+                });
+            }
+        }
+    }
+
+    fn see_object(&mut self, seen: Seen) {
+        let now = Instant::now();
+        let (is_first, is_same, has_content) = {
+            let state = self.entry.state.borrow();
+            let is_same = state
+                .seen()
+                .is_some_and(|before| before.revision == seen.revision);
+            (
+                matches!(state.known, Known::Unknown(_)),
+                is_same,
+                state.content.is_some(),
+            )
+        };
+        if is_same {
+            return;
+        }
+        self.failures = 0;
+        self.due = if is_first {
+            // Volumes that an earlier process mounted show good content: they wait for their phase, so that restarts of many
+            // agents do not ask all at once.
+            self.next_refresh(&seen, now)
+        } else if has_content && seen.is_fetched_once() {
+            None
+        } else {
+            Some(now + DEBOUNCE)
+        };
+        self.entry
+            .state
+            .send_modify(|state| state.known = Known::Present(seen));
+        self.hurry();
+    }
+
+    /// The object is gone or useless; content stays and counts as stale.
+    fn see_nothing(&mut self, known: Known, failed: Failed) {
+        self.due = None;
+        self.failures = 0;
+        self.serial += 1;
+        let now = Instant::now();
+        let trouble = Trouble {
+            failed,
+            revision: None,
+            at: now,
+            hold_until: now,
+            serial: self.serial,
+        };
+        self.entry.state.send_modify(|state| {
+            state.known = known;
+            state.trouble = Some(Arc::new(trouble));
+        });
+    }
+
+    /// Moves the next fetch forward if a pod waits for it.
+    fn hurry(&mut self) {
+        let Some(demanded_at) = self.entry.demanded_at() else {
+            return;
+        };
+        let state = self.entry.state.borrow();
+        let Some(seen) = state.seen() else { return };
+        if state
+            .current()
+            .is_some_and(|content| !seen.is_fetched_once() || content.fetched >= demanded_at)
+        {
+            return;
+        }
+        let now = Instant::now();
+        let held = state
+            .trouble
+            .as_ref()
+            .filter(|trouble| trouble.revision.as_ref() == Some(&seen.revision));
+        // A failure that the waiting pods have seen is tried again after its own pause.
+        if held.is_some_and(|trouble| trouble.at >= demanded_at) {
+            return;
+        }
+        let earliest = held.map_or(now, |trouble| trouble.hold_until.max(now));
+        self.due = Some(self.due.map_or(earliest, |due| due.min(earliest)));
+    }
+
+    /// Fetches now if the wall clock says that content is overdue: the monotonic clock stands still while a machine sleeps.
+    fn catch_up(&mut self, is_fetching: bool) {
+        let state = self.entry.state.borrow();
+        let (Some(seen), Some(content)) = (state.seen(), state.current()) else {
+            return;
+        };
+        let Some(interval) = seen.interval() else {
+            return;
+        };
+        let age = content.fetched_on.elapsed().unwrap_or_default();
+        if !is_fetching && age > interval.mul_f64(OVERDUE) {
+            self.due = Some(Instant::now());
+        }
+    }
+
+    /// Starts a fetch of the object as it is now.
+    fn begin(&mut self) -> Option<BoxFuture<'static, Outcome>> {
+        self.due = None;
+        let seen = self.entry.state.borrow().seen().cloned()?;
+        let registry = Arc::clone(&self.registry);
+        let key = self.entry.key.clone();
+        let is_demanded = self.entry.demanded_at().is_some();
+        let (began, began_on) = (Instant::now(), SystemTime::now());
+        let work = async move {
+            let lane = if is_demanded {
+                &registry.mount_lane
+            } else {
+                &registry.refresh_lane
+            };
+            // The lanes are never closed; without a permit the fetch would still be right.
+            let _permit = lane.acquire().await.ok();
+            let result = resolve::fetch(&*registry.source, &key, &seen.object).await;
+            Outcome {
+                revision: seen.revision,
+                began,
+                began_on,
+                result,
+            }
+        };
+        Some(work.boxed())
+    }
+
+    /// Takes in the result of a fetch and plans the next.
+    fn finish(&mut self, outcome: Outcome) {
+        let now = Instant::now();
+        let key = &self.entry.key;
+        self.serial += 1;
+        let serial = self.serial;
+        let is_outdated =
+            self.entry.state.borrow().seen().map(|seen| &seen.revision) != Some(&outcome.revision);
+        match outcome.result {
+            Ok(data) => {
+                if self.failures > 0 {
+                    info!(object = %key, failures = self.failures, "the ExternalSecret can be fetched again");
+                }
+                self.failures = 0;
+                let content = Content {
+                    data,
+                    revision: outcome.revision,
+                    fetched: outcome.began,
+                    fetched_on: outcome.began_on,
+                    serial,
+                };
+                self.entry.state.send_modify(|state| {
+                    state.content = Some(Arc::new(content));
+                    // Trouble with the object itself outlives a fetch that began before it.
+                    if state.seen().is_some() {
+                        state.trouble = None;
+                    }
+                });
+                if !is_outdated {
+                    let seen = self.entry.state.borrow().seen().cloned();
+                    self.due = seen.and_then(|seen| self.next_refresh(&seen, now));
+                }
+            }
+            Err(_) if is_outdated => {}
+            Err(failed) => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures == 1 {
+                    warn!(object = %key, class = ?failed.class, reason = failed.message, "the ExternalSecret cannot be fetched");
+                }
+                let pause = pause_after(
+                    &failed,
+                    self.failures,
+                    self.entry.demanded_at().is_some(),
+                    (self.registry.jitter)(),
+                );
+                self.due = Some(now + pause);
+                let hold_until = now + hold_after(&failed);
+                let trouble = Trouble {
+                    failed,
+                    revision: Some(outcome.revision),
+                    at: now,
+                    hold_until,
+                    serial,
+                };
+                self.entry
+                    .state
+                    .send_modify(|state| state.trouble = Some(Arc::new(trouble)));
+            }
+        }
+        self.hurry();
+    }
+
+    fn next_refresh(&self, seen: &Seen, now: Instant) -> Option<Instant> {
+        let interval = seen.interval()?;
+        Some(self.registry.clock.next_refresh(
+            now,
+            &seen.revision.uid,
+            interval,
+            (self.registry.jitter)(),
+        ))
+    }
+}

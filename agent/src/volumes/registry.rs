@@ -1,0 +1,225 @@
+//! The ExternalSecrets in use on this node: one entry and one task for each, as long as a volume needs it.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use latchkey_engine::source::Source;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use super::attributes::ObjectKey;
+use super::objects::Objects;
+use super::refresher;
+use super::schedule::Clock;
+use super::state::Snapshot;
+
+/// Fetches for waiting pods that may run at once.
+const MOUNT_LANE: usize = 64;
+/// Periodic fetches that may run at once.
+const REFRESH_LANE: usize = 16;
+/// Pause before a task that panicked is started again.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// One ExternalSecret in use.
+pub(super) struct Entry {
+    pub(super) key: ObjectKey,
+    pub(super) state: watch::Sender<Snapshot>,
+    /// Volumes and waiting mounts that hold the entry. Changed under the registry's lock only.
+    users: AtomicUsize,
+    /// When the latest user left.
+    idle_since: Mutex<Instant>,
+    /// Mounts that wait for first content.
+    waiting: AtomicUsize,
+    /// When the latest mount began to wait.
+    demanded_at: Mutex<Option<Instant>>,
+    /// Tells the task that one of the counts changed.
+    pub(super) wake: Notify,
+}
+
+/// What all tasks share.
+pub(super) struct Registry<S> {
+    pub(super) source: Arc<S>,
+    pub(super) objects: Arc<dyn Objects>,
+    pub(super) clock: Clock,
+    /// How long an entry outlives its last user: the moment between a publish and its subscription, or between two attempts of
+    /// kubelet.
+    pub(super) linger: Duration,
+    /// A number in 0..1 for each decision that needs one.
+    pub(super) jitter: fn() -> f64,
+    pub(super) mount_lane: Semaphore,
+    pub(super) refresh_lane: Semaphore,
+    pub(super) cancel: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    entries: Mutex<HashMap<ObjectKey, Arc<Entry>>>,
+}
+
+/// Keeps an entry, its watch and its content alive.
+pub(super) struct Lease<S: Source + 'static> {
+    registry: Arc<Registry<S>>,
+    entry: Arc<Entry>,
+}
+
+/// Marks a mount as waiting while it lives.
+pub(super) struct Demand {
+    entry: Arc<Entry>,
+}
+
+/// Runs the task of `entry`. A panic is a bug; it must not leave volumes without rotation until the agent restarts.
+async fn keep_running<S: Source + 'static>(registry: Arc<Registry<S>>, entry: Arc<Entry>) {
+    loop {
+        let task = refresher::run(Arc::clone(&registry), Arc::clone(&entry));
+        if AssertUnwindSafe(task).catch_unwind().await.is_ok() {
+            return;
+        }
+        error!(object = %entry.key, "the task of an ExternalSecret panicked and is started again");
+        tokio::time::sleep(AFTER_PANIC).await;
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Since when nobody uses the entry; `None` while somebody does.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        if self.is_used() {
+            None
+        } else {
+            Some(*self.idle_since.lock())
+        }
+    }
+
+    fn is_used(&self) -> bool {
+        self.users.load(Ordering::SeqCst) > 0
+    }
+
+    /// When the latest of the waiting mounts began to wait; `None` if none waits.
+    pub(super) fn demanded_at(&self) -> Option<Instant> {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        *self.demanded_at.lock()
+    }
+}
+
+// === impl Registry ===
+
+impl<S: Source + 'static> Registry<S> {
+    pub(super) fn new(
+        source: Arc<S>,
+        objects: Arc<dyn Objects>,
+        clock: Clock,
+        linger: Duration,
+        jitter: fn() -> f64,
+        cancel: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            source,
+            objects,
+            clock,
+            linger,
+            jitter,
+            mount_lane: Semaphore::new(MOUNT_LANE),
+            refresh_lane: Semaphore::new(REFRESH_LANE),
+            cancel,
+            tasks: TaskTracker::new(),
+            entries: Mutex::default(),
+        })
+    }
+
+    /// Holds the entry of `key`, with a task that follows the object.
+    pub(super) fn acquire(self: &Arc<Self>, key: &ObjectKey) -> Lease<S> {
+        let mut entries = self.entries.lock();
+        let entry = entries.entry(key.clone()).or_insert_with(|| {
+            let entry = Arc::new(Entry {
+                key: key.clone(),
+                state: watch::Sender::new(Snapshot::new()),
+                users: AtomicUsize::new(0),
+                idle_since: Mutex::new(Instant::now()),
+                waiting: AtomicUsize::new(0),
+                demanded_at: Mutex::new(None),
+                wake: Notify::new(),
+            });
+            self.tasks
+                .spawn(keep_running(Arc::clone(self), Arc::clone(&entry)));
+            entry
+        });
+        entry.users.fetch_add(1, Ordering::SeqCst);
+        entry.wake.notify_one();
+        Lease {
+            registry: Arc::clone(self),
+            entry: Arc::clone(entry),
+        }
+    }
+
+    /// Forgets an entry that nobody uses; its content is wiped when the last reader lets go. Tells whether it is forgotten.
+    pub(super) fn forget(&self, entry: &Arc<Entry>) -> bool {
+        let mut entries = self.entries.lock();
+        if entry.is_used() {
+            return false;
+        }
+        if entries
+            .get(&entry.key)
+            .is_some_and(|current| Arc::ptr_eq(current, entry))
+        {
+            entries.remove(&entry.key);
+        }
+        true
+    }
+
+    /// The number of objects that are followed.
+    pub(super) fn len(&self) -> usize {
+        self.entries.lock().len()
+    }
+
+    /// The entry of `key`, if it is in use.
+    pub(super) fn find(&self, key: &ObjectKey) -> Option<Arc<Entry>> {
+        self.entries.lock().get(key).cloned()
+    }
+}
+
+// === impl Lease ===
+
+impl<S: Source + 'static> Lease<S> {
+    /// Follows the state of the entry.
+    pub(super) fn state(&self) -> watch::Receiver<Snapshot> {
+        self.entry.state.subscribe()
+    }
+
+    /// Cancelled when the agent stops.
+    pub(super) fn cancelled(&self) -> CancellationToken {
+        self.registry.cancel.clone()
+    }
+
+    /// Asks for current content until the demand is dropped.
+    pub(super) fn demand(&self) -> Demand {
+        *self.entry.demanded_at.lock() = Some(Instant::now());
+        self.entry.waiting.fetch_add(1, Ordering::SeqCst);
+        self.entry.wake.notify_one();
+        Demand {
+            entry: Arc::clone(&self.entry),
+        }
+    }
+}
+
+impl<S: Source + 'static> Drop for Lease<S> {
+    fn drop(&mut self) {
+        let _entries = self.registry.entries.lock();
+        *self.entry.idle_since.lock() = Instant::now();
+        self.entry.users.fetch_sub(1, Ordering::SeqCst);
+        self.entry.wake.notify_one();
+    }
+}
+
+impl Drop for Demand {
+    fn drop(&mut self) {
+        self.entry.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,260 @@
+//! What is known of one ExternalSecret on this node, and what that means for a pod that waits for its first content.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use kube::ResourceExt;
+use latchkey_crds::external_secret::{ExternalSecret, RefreshPolicy};
+use latchkey_csi::backend::FailureClass;
+use latchkey_secret::SecretData;
+use tokio::time::Instant;
+
+use super::attributes::{ObjectKey, Plan};
+use super::failure::{Failed, Patience, with_advice};
+
+/// Annotation of an ExternalSecret that restricts which service accounts of its namespace may mount it: names separated by
+/// commas (csi.md 9.3). Absent admits all, empty admits none.
+pub const ALLOWED_SERVICE_ACCOUNTS: &str = "latchkey.dev/allowed-service-accounts";
+
+/// Tells two versions of an object apart as far as fetching is concerned: status and bookkeeping do not count
+/// (externalsecret.md 2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Revision {
+    pub(super) uid: String,
+    generation: Option<i64>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+/// An object as seen last.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) object: Arc<ExternalSecret>,
+    pub(super) revision: Arc<Revision>,
+}
+
+/// The state of knowledge about an object.
+#[derive(Clone, Debug)]
+pub(super) enum Known {
+    /// The API server has not answered yet; the text is its last error.
+    Unknown(Option<String>),
+    /// There is no such object.
+    Missing,
+    /// The object cannot be understood.
+    Unreadable(String),
+    /// The object.
+    Present(Seen),
+}
+
+/// Fetched data.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) data: SecretData,
+    pub(super) revision: Arc<Revision>,
+    /// When the fetch began.
+    pub(super) fetched: Instant,
+    /// The same on the wall clock.
+    pub(super) fetched_on: SystemTime,
+    /// Counts up with every content of an entry.
+    pub(super) serial: u64,
+}
+
+/// The latest failure, gone with the next success.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) failed: Failed,
+    /// The object that was tried; `None` if the object itself is the trouble.
+    pub(super) revision: Option<Arc<Revision>>,
+    /// When it failed.
+    pub(super) at: Instant,
+    /// Until then the failure answers further mounts too.
+    pub(super) hold_until: Instant,
+    /// Counts up with every failure of an entry.
+    pub(super) serial: u64,
+}
+
+/// Everything about one object at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub(super) known: Known,
+    pub(super) content: Option<Arc<Content>>,
+    pub(super) trouble: Option<Arc<Trouble>>,
+}
+
+/// What a waiting mount should do.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Show this.
+    Serve(Arc<Content>),
+    /// Give up.
+    Refuse(Failed),
+    /// Wait for a change, at the latest until the given moment; the failure, if any, is worth an event.
+    Wait(Instant, Option<Failed>),
+}
+
+/// The times of one wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patient {
+    /// When the wait began.
+    pub(super) since: Instant,
+    /// Until when to wait for an object that does not exist.
+    pub(super) missing_until: Instant,
+    /// When to have answered.
+    pub(super) deadline: Instant,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    pub(super) fn new(object: ExternalSecret) -> Self {
+        let revision = Revision {
+            uid: object.metadata.uid.clone().unwrap_or_default(),
+            generation: object.metadata.generation,
+            labels: object.labels().clone(),
+            annotations: object.annotations().clone(),
+        };
+        Self {
+            object: Arc::new(object),
+            revision: Arc::new(revision),
+        }
+    }
+
+    /// Time between two fetches, `None` if only a change of the object calls for one.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        match self.object.spec.refresh_policy() {
+            RefreshPolicy::Periodic => self.object.spec.refresh_interval().ok()?.positive(),
+            RefreshPolicy::OnChange | RefreshPolicy::CreatedOnce => None,
+        }
+    }
+
+    /// Whether a mounted volume keeps its first content for good (externalsecret.md 2.4).
+    pub(super) fn is_fetched_once(&self) -> bool {
+        self.object.spec.refresh_policy() == RefreshPolicy::CreatedOnce
+    }
+
+    /// Whether pods of this service account may mount the object.
+    pub(super) fn admits(&self, service_account: &str) -> bool {
+        match self.object.annotations().get(ALLOWED_SERVICE_ACCOUNTS) {
+            None => true,
+            Some(names) => names.split(',').any(|name| name.trim() == service_account),
+        }
+    }
+
+    /// The failure of a pod that may not mount the object.
+    pub(super) fn not_admitted(key: &ObjectKey, service_account: &str) -> Failed {
+        let text = format!("ExternalSecret {key} does not admit service account {service_account}");
+        let advice = format!("add it to annotation {ALLOWED_SERVICE_ACCOUNTS}");
+        Failed::new(
+            FailureClass::PermissionDenied,
+            Patience::Never,
+            with_advice(&text, &advice),
+        )
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    pub(super) fn new() -> Self {
+        Self {
+            known: Known::Unknown(None),
+            content: None,
+            trouble: None,
+        }
+    }
+
+    pub(super) fn seen(&self) -> Option<&Seen> {
+        match &self.known {
+            Known::Present(seen) => Some(seen),
+            Known::Unknown(_) | Known::Missing | Known::Unreadable(_) => None,
+        }
+    }
+
+    /// The content if it belongs to the object as it is now and nothing failed since.
+    pub(super) fn current(&self) -> Option<&Arc<Content>> {
+        let seen = self.seen()?;
+        self.content
+            .as_ref()
+            .filter(|content| self.trouble.is_none() && content.revision == seen.revision)
+    }
+
+    /// Decides for the mount that `plan` stands for. Never looks at a clock.
+    pub(super) fn verdict(&self, plan: &Plan, times: Patient, now: Instant) -> Verdict {
+        let key = &plan.object;
+        let missing_until = times.missing_until.min(times.deadline);
+        let seen = match &self.known {
+            Known::Unknown(_) if now < missing_until => return Verdict::Wait(missing_until, None),
+            Known::Unknown(trouble) => {
+                let reason = trouble
+                    .as_deref()
+                    .unwrap_or("no answer from the API server");
+                let text = format!("ExternalSecret {key} cannot be read: {reason}");
+                let text = with_advice(&text, "it is tried again by itself");
+                return Verdict::Refuse(Failed::new(
+                    FailureClass::Unavailable,
+                    Patience::Later,
+                    text,
+                ));
+            }
+            Known::Missing => {
+                let failed = Failed::new(
+                    FailureClass::NotFound,
+                    Patience::Appears,
+                    format!(
+                        "ExternalSecret {key} not found; create it or correct attribute externalSecret"
+                    ),
+                );
+                return if now < missing_until {
+                    Verdict::Wait(missing_until, Some(failed))
+                } else {
+                    Verdict::Refuse(failed)
+                };
+            }
+            Known::Unreadable(reason) => {
+                let text = with_advice(
+                    &format!("ExternalSecret {key} is not valid: {reason}"),
+                    "correct it",
+                );
+                return Verdict::Refuse(Failed::new(
+                    FailureClass::FailedPrecondition,
+                    Patience::Never,
+                    text,
+                ));
+            }
+            Known::Present(seen) => seen,
+        };
+        if !seen.admits(&plan.pod.service_account) {
+            return Verdict::Refuse(Seen::not_admitted(key, &plan.pod.service_account));
+        }
+        let is_fresh =
+            |content: &Content| !seen.is_fetched_once() || content.fetched >= times.since;
+        if let Some(content) = self.current().filter(|content| is_fresh(content)) {
+            return Verdict::Serve(content.clone());
+        }
+        let telling = self.trouble.as_ref().filter(|trouble| {
+            trouble.revision.as_ref() == Some(&seen.revision)
+                && (trouble.at >= times.since || now < trouble.hold_until)
+        });
+        match telling.map(|trouble| &trouble.failed) {
+            Some(failed) => match failed.patience {
+                Patience::Never | Patience::Credentials => Verdict::Refuse(failed.clone()),
+                Patience::Appears if now >= missing_until => Verdict::Refuse(failed.clone()),
+                Patience::Appears => Verdict::Wait(missing_until, Some(failed.clone())),
+                Patience::Later if now >= times.deadline => Verdict::Refuse(failed.clone()),
+                Patience::Later => Verdict::Wait(times.deadline, Some(failed.clone())),
+            },
+            None if now >= times.deadline => {
+                let text = format!(
+                    "no answer for ExternalSecret {key} in time; it is tried again by itself"
+                );
+                Verdict::Refuse(Failed::new(
+                    FailureClass::DeadlineExceeded,
+                    Patience::Later,
+                    text,
+                ))
+            }
+            None => Verdict::Wait(times.deadline, None),
+        }
+    }
+}

@@ -1,0 +1,749 @@
+//! The backend under paused time: objects come through a channel, values from a map. Numbers in comments are sections of csi.md.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::{FutureExt, StreamExt};
+use latchkey_crds::external_secret::{ExternalSecret, RemoteRef, SecretStoreRef};
+use latchkey_csi::backend::FailureClass;
+use latchkey_engine::source::{self, Caller, FetchError};
+use latchkey_secret::SecretValue;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{advance, sleep};
+use tokio_stream::wrappers::WatchStream;
+
+use super::attributes::ObjectKey;
+use super::events::Note;
+use super::objects::Sight;
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DEADLINE: Duration = Duration::from_secs(115);
+
+/// Values by remote key, or the failure that answers instead.
+#[derive(Default)]
+struct MapSource {
+    values: Mutex<BTreeMap<String, Result<String, FetchError>>>,
+    delay: Mutex<Duration>,
+    calls: AtomicUsize,
+}
+
+impl Source for MapSource {
+    async fn secret(
+        &self,
+        caller: &Caller,
+        _: &SecretStoreRef,
+        remote: &RemoteRef,
+    ) -> Result<SecretValue, FetchError> {
+        assert!(!caller.namespace.is_empty() && !caller.uid.is_empty());
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let delay = *self.delay.lock();
+        sleep(delay).await;
+        let found = self.values.lock().get(&remote.key).cloned();
+        found
+            .unwrap_or(Err(FetchError::NoSecret))
+            .map(SecretValue::from)
+    }
+
+    async fn secret_map(
+        &self,
+        _: &Caller,
+        _: &SecretStoreRef,
+        _: &RemoteRef,
+    ) -> Result<BTreeMap<String, SecretValue>, FetchError> {
+        Err(FetchError::NoSecret)
+    }
+}
+
+/// Objects that a test shows and hides.
+#[derive(Default)]
+struct Shelf(Mutex<HashMap<ObjectKey, watch::Sender<Option<Sight>>>>);
+
+impl Shelf {
+    fn put(&self, name: &str, sight: Sight) {
+        self.sender(&key(name)).send_replace(Some(sight));
+    }
+
+    fn followers(&self, name: &str) -> usize {
+        self.sender(&key(name)).receiver_count()
+    }
+
+    fn sender(&self, key: &ObjectKey) -> watch::Sender<Option<Sight>> {
+        self.0
+            .lock()
+            .entry(key.clone())
+            .or_insert_with(|| watch::Sender::new(None))
+            .clone()
+    }
+}
+
+impl Objects for Shelf {
+    fn follow(&self, key: &ObjectKey) -> BoxStream<'static, Sight> {
+        WatchStream::new(self.sender(key).subscribe())
+            .filter_map(futures::future::ready)
+            .boxed()
+    }
+}
+
+struct Bench {
+    volumes: Volumes<MapSource>,
+    source: Arc<MapSource>,
+    shelf: Arc<Shelf>,
+    notes: mpsc::Receiver<Note>,
+    cancel: CancellationToken,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (source, shelf) = (Arc::new(MapSource::default()), Arc::new(Shelf::default()));
+        let (events, notes) = Events::channel();
+        let cancel = CancellationToken::new();
+        let clock = Clock::starting_at(Duration::from_secs(1_000_000));
+        let objects: Arc<dyn Objects> = shelf.clone();
+        let volumes = Volumes::assemble(
+            source.clone(),
+            objects,
+            &Config::default(),
+            events,
+            clock,
+            || 0.0,
+            cancel.clone(),
+        );
+        Self {
+            volumes,
+            source,
+            shelf,
+            notes,
+            cancel,
+        }
+    }
+
+    fn value(&self, key: &str, value: &str) {
+        self.source
+            .values
+            .lock()
+            .insert(key.to_owned(), Ok(value.to_owned()));
+    }
+
+    fn fails(&self, key: &str, class: source::FailureClass, retry_after: Option<Duration>) {
+        let failure = FetchError::Failed {
+            class,
+            message: String::from("store \"s\" says no"),
+            retry_after,
+        };
+        self.source
+            .values
+            .lock()
+            .insert(key.to_owned(), Err(failure));
+    }
+
+    fn calls(&self) -> usize {
+        self.source.calls.load(Ordering::SeqCst)
+    }
+
+    async fn first(&self, plan: &Plan) -> Result<FileSet, Failure> {
+        self.volumes.first(plan, Instant::now() + DEADLINE).await
+    }
+
+    fn reasons(&mut self) -> Vec<Reason> {
+        std::iter::from_fn(|| self.notes.try_recv().ok())
+            .map(|note| note.reason)
+            .collect()
+    }
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey {
+        namespace: String::from("app"),
+        name: name.to_owned(),
+    }
+}
+
+fn plan_with(name: &str, pod: &str, attributes: &[(&str, &str)]) -> Plan {
+    let mut all = BTreeMap::from([(String::from("externalSecret"), name.to_owned())]);
+    all.extend(
+        attributes
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+    );
+    Plan::try_new(&VolumeRequest {
+        volume_id: format!("csi-{pod}"),
+        namespace: String::from("app"),
+        pod_name: pod.to_owned(),
+        pod_uid: format!("uid-{pod}"),
+        service_account: String::from("web"),
+        attributes: all,
+    })
+    .unwrap()
+}
+
+fn plan(name: &str) -> Plan {
+    plan_with(name, "web-0", &[])
+}
+
+fn object(name: &str, generation: i64, spec: serde_json::Value) -> Sight {
+    let object = json!({
+        "apiVersion": "external-secrets.io/v1",
+        "kind": "ExternalSecret",
+        "metadata": {"namespace": "app", "name": name, "uid": format!("4a1c-{name}"), "generation": generation},
+        "spec": spec,
+    });
+    Sight::Present(Box::new(
+        serde_json::from_value::<ExternalSecret>(object).unwrap(),
+    ))
+}
+
+fn one_key(name: &str, generation: i64, remote: &str, interval: &str) -> Sight {
+    let store = json!({"name": "s", "kind": "SecretStore", "apiVersion": "secretstore.external-secrets.io/v2alpha1"});
+    let data = json!([{"secretKey": "password", "remoteRef": {"key": remote}}]);
+    object(
+        name,
+        generation,
+        json!({"secretStoreRef": store, "refreshInterval": interval, "data": data}),
+    )
+}
+
+fn content(update: Option<Update>) -> String {
+    match update {
+        Some(Update::Content(set)) => text(&set),
+        Some(Update::Stale(reason)) => panic!("stale: {reason}"),
+        None => panic!("the stream ended"),
+    }
+}
+
+fn stale(update: Option<Update>) -> String {
+    match update {
+        Some(Update::Stale(reason)) => reason,
+        Some(Update::Content(set)) => panic!("content: {}", text(&set)),
+        None => panic!("the stream ended"),
+    }
+}
+
+/// `path=content` of each file, joined by commas.
+fn text(set: &FileSet) -> String {
+    let file = |file: &latchkey_csi::backend::File| {
+        format!(
+            "{}={}",
+            file.path,
+            String::from_utf8_lossy(file.content.expose())
+        )
+    };
+    set.files.iter().map(file).collect::<Vec<_>>().join(",")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_pods_cost_one_watch_and_one_fetch() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    *bench.source.delay.lock() = SECOND;
+    let plans: Vec<Plan> = (0..100)
+        .map(|n| plan_with("a", &format!("web-{n}"), &[]))
+        .collect();
+    let firsts = futures::future::join_all(plans.iter().map(|plan| bench.first(plan))).await;
+    assert!(
+        firsts
+            .iter()
+            .all(|first| first.as_ref().is_ok_and(|set| text(set) == "password=one"))
+    );
+    let mut streams: Vec<_> = plans
+        .iter()
+        .map(|plan| bench.volumes.subscribe(plan))
+        .collect();
+    for stream in &mut streams {
+        assert_eq!(content(stream.next().await), "password=one");
+    }
+    assert_eq!(
+        (
+            bench.calls(),
+            bench.shelf.followers("a"),
+            bench.volumes.objects_in_use()
+        ),
+        (1, 1, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_external_secret_is_waited_for_20_s_then_not_found() {
+    // 2.2: objects are applied in any order
+    let mut bench = Bench::new();
+    bench.shelf.put("a", Sight::Missing);
+    let began = Instant::now();
+    let failure = bench.first(&plan("a")).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::NotFound);
+    assert_eq!(began.elapsed(), 20 * SECOND);
+    assert_eq!(
+        failure.message,
+        "ExternalSecret app/a not found; create it or correct attribute externalSecret"
+    );
+    assert_eq!(
+        bench.reasons(),
+        [Reason::MountFailed(FailureClass::NotFound)]
+    );
+
+    bench.value("db", "one");
+    let plan = plan("a");
+    let (first, ()) = tokio::join!(bench.first(&plan), async {
+        sleep(12 * SECOND).await;
+        bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    });
+    assert_eq!(text(&first.unwrap()), "password=one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_api_server_is_unavailable_and_says_so() {
+    let bench = Bench::new();
+    bench
+        .shelf
+        .put("a", Sight::Trouble(String::from("connection refused")));
+    let failure = bench.first(&plan("a")).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Unavailable);
+    assert!(
+        failure
+            .message
+            .contains("app/a cannot be read: connection refused"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_mount_waits_for_a_provider_that_is_down_and_starts_when_it_returns() {
+    let mut bench = Bench::new();
+    bench.fails("db", source::FailureClass::Unavailable, None);
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    let plan = plan("a");
+    let began = Instant::now();
+    let (first, ()) = tokio::join!(bench.first(&plan), async {
+        sleep(60 * SECOND).await;
+        bench.value("db", "back");
+    });
+    assert_eq!(text(&first.unwrap()), "password=back");
+    assert!(began.elapsed() <= 66 * SECOND, "{:?}", began.elapsed());
+    assert_eq!(
+        bench.reasons(),
+        [Reason::MountFailed(FailureClass::Unavailable)]
+    );
+    assert!(bench.calls() < 20, "{}", bench.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_stays_down_is_unavailable_at_the_deadline() {
+    let bench = Bench::new();
+    bench.fails("db", source::FailureClass::Unavailable, None);
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    let began = Instant::now();
+    let failure = bench.first(&plan("a")).await.unwrap_err();
+    assert_eq!(
+        (failure.class, began.elapsed()),
+        (FailureClass::Unavailable, DEADLINE)
+    );
+    assert!(
+        failure.message.contains("store \"s\" says no"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_never_answers_is_deadline_exceeded() {
+    let bench = Bench::new();
+    *bench.source.delay.lock() = HOUR;
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    let failure = bench
+        .volumes
+        .first(&plan("a"), Instant::now() + 30 * SECOND)
+        .await
+        .unwrap_err();
+    assert_eq!(failure.class, FailureClass::DeadlineExceeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn permanent_failures_answer_at_once() {
+    // 1.6
+    for (class, expected) in [
+        (
+            source::FailureClass::Unauthorized,
+            FailureClass::Unauthenticated,
+        ),
+        (source::FailureClass::Denied, FailureClass::PermissionDenied),
+        (
+            source::FailureClass::Configuration,
+            FailureClass::FailedPrecondition,
+        ),
+    ] {
+        let bench = Bench::new();
+        bench.fails("db", class, None);
+        bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+        let began = Instant::now();
+        let failure = bench.first(&plan("a")).await.unwrap_err();
+        assert_eq!(
+            (failure.class, began.elapsed()),
+            (expected, Duration::ZERO),
+            "{class:?}"
+        );
+    }
+    let bench = Bench::new();
+    bench.shelf.put("a", one_key("a", 1, "nothing", "1h"));
+    assert_eq!(
+        bench.first(&plan("a")).await.unwrap_err().class,
+        FailureClass::NotFound
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_store_is_waited_for_like_a_missing_object() {
+    let bench = Bench::new();
+    bench.fails("db", source::FailureClass::StoreMissing, None);
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    let began = Instant::now();
+    let failure = bench.first(&plan("a")).await.unwrap_err();
+    assert_eq!(
+        (failure.class, began.elapsed()),
+        (FailureClass::NotFound, 20 * SECOND)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_credentials_are_not_tried_again_by_every_mount() {
+    let bench = Bench::new();
+    bench.fails("db", source::FailureClass::Unauthorized, None);
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    for number in 0..20 {
+        let plan = plan_with("a", &format!("web-{number}"), &[]);
+        assert_eq!(
+            bench.first(&plan).await.unwrap_err().class,
+            FailureClass::Unauthenticated
+        );
+        advance(SECOND).await;
+    }
+    assert_eq!(bench.calls(), 1);
+    advance(20 * SECOND).await;
+    bench.value("db", "granted");
+    assert_eq!(
+        text(&bench.first(&plan("a")).await.unwrap()),
+        "password=granted"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_provider_asks_to_wait_is_waited() {
+    let bench = Bench::new();
+    bench.fails("db", source::FailureClass::Unavailable, Some(40 * SECOND));
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    let plan = plan("a");
+    let (first, ()) = tokio::join!(bench.first(&plan), async {
+        sleep(SECOND).await;
+        bench.value("db", "later");
+        sleep(38 * SECOND).await;
+        assert_eq!(bench.calls(), 1);
+    });
+    assert_eq!(text(&first.unwrap()), "password=later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_is_refreshed_every_interval() {
+    // 6.4
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "10m"));
+    bench.first(&plan("a")).await.unwrap();
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    assert_eq!(content(stream.next().await), "password=one");
+    bench.value("db", "two");
+    let began = Instant::now();
+    assert_eq!(content(stream.next().await), "password=two");
+    assert!(began.elapsed() <= 11 * 60 * SECOND, "{:?}", began.elapsed());
+    let began = Instant::now();
+    assert_eq!(content(stream.next().await), "password=two");
+    assert_eq!(began.elapsed(), 600 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interval_of_zero_never_refreshes() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "0s"));
+    bench.first(&plan("a")).await.unwrap();
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    assert_eq!(content(stream.next().await), "password=one");
+    assert!(
+        tokio::time::timeout(1000 * HOUR, stream.next())
+            .await
+            .is_err()
+    );
+    assert_eq!(bench.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_object_is_followed_within_a_second_by_one_fetch() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.value("db2", "two");
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    bench.first(&plan("a")).await.unwrap();
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    assert_eq!(content(stream.next().await), "password=one");
+    let began = Instant::now();
+    for generation in 2..6 {
+        bench.shelf.put("a", one_key("a", generation, "db2", "1h"));
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(content(stream.next().await), "password=two");
+    assert_eq!(began.elapsed(), Duration::from_millis(1300));
+    assert_eq!(bench.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_pod_never_gets_content_of_an_older_spec() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.value("db2", "two");
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    bench.first(&plan("a")).await.unwrap();
+    let _mounted = bench.volumes.subscribe(&plan("a"));
+    bench.shelf.put("a", one_key("a", 2, "db2", "1h"));
+    sleep(Duration::from_millis(1)).await;
+    let began = Instant::now();
+    assert_eq!(
+        text(&bench.first(&plan_with("a", "web-1", &[])).await.unwrap()),
+        "password=two"
+    );
+    assert!(began.elapsed() < SECOND, "a waiting pod is not debounced");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_refresh_keeps_content_and_tells_staleness_until_it_is_fresh_again() {
+    let mut bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "10s"));
+    bench.first(&plan("a")).await.unwrap();
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    assert_eq!(content(stream.next().await), "password=one");
+    bench.fails("db", source::FailureClass::Unavailable, None);
+    for _ in 0..8 {
+        assert!(stale(stream.next().await).contains("store \"s\" says no"));
+    }
+    bench.value("db", "one");
+    assert_eq!(content(stream.next().await), "password=one");
+    assert_eq!(bench.reasons(), [Reason::Stale, Reason::Fresh]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_back_off_up_to_seven_minutes() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "10s"));
+    bench.first(&plan("a")).await.unwrap();
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    content(stream.next().await);
+    bench.fails("db", source::FailureClass::Unavailable, None);
+    stale(stream.next().await);
+    let mut pauses = Vec::new();
+    for _ in 0..11 {
+        let began = Instant::now();
+        stale(stream.next().await);
+        pauses.push(began.elapsed().as_secs());
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 420, 420]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mount_while_others_are_stale_asks_anew_and_does_not_take_old_content() {
+    // 6.5 RequireFresh
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "10s"));
+    bench.first(&plan("a")).await.unwrap();
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    content(stream.next().await);
+    bench.fails("db", source::FailureClass::Unavailable, None);
+    for _ in 0..12 {
+        stale(stream.next().await);
+    }
+    let other = plan_with("a", "web-1", &[]);
+    assert_eq!(
+        bench.first(&other).await.unwrap_err().class,
+        FailureClass::Unavailable
+    );
+    bench.value("db", "two");
+    let began = Instant::now();
+    assert_eq!(text(&bench.first(&other).await.unwrap()), "password=two");
+    assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adopted_volume_is_followed_without_a_first_mount_and_waits_for_its_phase() {
+    // 7.2
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    let began = Instant::now();
+    assert_eq!(content(stream.next().await), "password=one");
+    assert!(
+        began.elapsed() >= HOUR / 10 && began.elapsed() <= HOUR + HOUR / 10,
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_and_watch_go_with_the_last_volume() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    bench.first(&plan("a")).await.unwrap();
+    sleep(9 * SECOND).await;
+    let stream = bench.volumes.subscribe(&plan("a"));
+    let second = bench.volumes.subscribe(&plan_with("a", "web-1", &[]));
+    drop(stream);
+    sleep(HOUR / 2).await;
+    assert_eq!(
+        (bench.volumes.objects_in_use(), bench.shelf.followers("a")),
+        (1, 1)
+    );
+    let calls = bench.calls();
+    let entry = bench.volumes.registry.find(&key("a")).unwrap();
+    let weak = Arc::downgrade(entry.state.borrow().content.as_ref().unwrap());
+    drop((entry, second));
+    sleep(11 * SECOND).await;
+    assert_eq!(
+        (bench.volumes.objects_in_use(), bench.shelf.followers("a")),
+        (0, 0)
+    );
+    assert!(weak.upgrade().is_none(), "content outlives its volumes");
+    sleep(10 * HOUR).await;
+    assert_eq!(bench.calls(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_wait_drops_nothing_but_the_wait() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    *bench.source.delay.lock() = 5 * SECOND;
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    let plan = plan("a");
+    assert!(
+        tokio::time::timeout(SECOND, bench.first(&plan))
+            .await
+            .is_err()
+    );
+    assert_eq!(text(&bench.first(&plan).await.unwrap()), "password=one");
+    assert_eq!(bench.calls(), 1, "the second wait joins the running fetch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_object_leaves_the_files_and_counts_as_stale() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    bench.first(&plan("a")).await.unwrap();
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    content(stream.next().await);
+    bench.shelf.put("a", Sight::Missing);
+    assert!(stale(stream.next().await).contains("does not exist any more"));
+    sleep(10 * HOUR).await;
+    assert!(stream.next().now_or_never().is_none());
+    assert_eq!(bench.calls(), 1);
+    bench.value("db", "two");
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    assert_eq!(content(stream.next().await), "password=two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_admitted_service_accounts_may_mount() {
+    // 9.3
+    let bench = Bench::new();
+    bench.value("db", "one");
+    for (annotation, is_admitted) in [
+        ("web", true),
+        ("other, web ", true),
+        ("other", false),
+        ("", false),
+        ("web2", false),
+    ] {
+        let mut sight = one_key("a", 1, "db", "1h");
+        if let Sight::Present(object) = &mut sight {
+            let annotations = object.metadata.annotations.get_or_insert_default();
+            annotations.insert(ALLOWED_SERVICE_ACCOUNTS.to_owned(), annotation.to_owned());
+        }
+        bench.shelf.put("a", sight);
+        sleep(2 * SECOND).await;
+        let first = bench.first(&plan("a")).await;
+        assert_eq!(first.is_ok(), is_admitted, "{annotation:?}");
+        if let Err(failure) = first {
+            assert_eq!(failure.class, FailureClass::PermissionDenied);
+            assert!(
+                failure
+                    .message
+                    .contains("does not admit service account web"),
+                "{}",
+                failure.message
+            );
+        }
+    }
+    assert!(bench.first(&plan("a")).await.is_err());
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    assert!(stale(stream.next().await).contains("does not admit"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn items_that_do_not_fit_are_named() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    let fitting = plan_with("a", "web-0", &[("items", "[{key: password, path: db/pw}]")]);
+    assert_eq!(text(&bench.first(&fitting).await.unwrap()), "db/pw=one");
+    let wrong = plan_with("a", "web-1", &[("items", "[{key: user, path: user}]")]);
+    let failure = bench.first(&wrong).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::FailedPrecondition);
+    assert_eq!(
+        failure.message,
+        "ExternalSecret app/a has no key \"user\", which attribute items asks for"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_object_never_disturbs_another() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.shelf.put("good", one_key("good", 1, "db", "1h"));
+    bench.shelf.put(
+        "bad",
+        Sight::Unreadable(String::from("missing field `remoteRef`")),
+    );
+    bench
+        .shelf
+        .put("ugly", one_key("ugly", 1, "db", "tomorrow"));
+    let (good, bad) = (plan("good"), plan("bad"));
+    let (first, failure) = tokio::join!(bench.first(&good), bench.first(&bad));
+    assert_eq!(text(&first.unwrap()), "password=one");
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.class, FailureClass::FailedPrecondition);
+    assert!(
+        failure
+            .message
+            .contains("app/bad is not valid: missing field"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopping_agent_answers_waits_with_unavailable_and_ends_its_tasks() {
+    let bench = Bench::new();
+    let plan = plan("a");
+    let (first, ()) = tokio::join!(bench.first(&plan), async {
+        sleep(SECOND).await;
+        bench.cancel.cancel();
+    });
+    let failure = first.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Unavailable);
+    assert!(failure.message.contains("shutting down"));
+    assert!(bench.volumes.subscribe(&plan).next().await.is_none());
+    bench.volumes.join().await;
+}
