@@ -7,7 +7,8 @@
 //! A leader that cannot renew stops its work after [`Settings::renew_deadline`], which is shorter than
 //! [`Settings::lease_duration`], so it has stopped before another candidate may begin.
 //!
-//! RBAC in the namespace of the Lease: `create` on `leases`, `get` and `update` on the one name.
+//! RBAC in the namespace of the Lease: `get` and `update` on its name. The chart owns the Lease; `create` on `leases` is needed only
+//! where nobody does.
 
 use std::fmt;
 use std::future::Future;
@@ -123,7 +124,7 @@ impl fmt::Display for Failure {
             Self::Conflict => formatter.write_str("another candidate wrote first"),
             Self::Forbidden(verb) => write!(
                 formatter,
-                "the service account may not {verb} it: grant create, get and update on leases.coordination.k8s.io there"
+                "the service account may not {verb} it: grant get, update and (if it does not exist) create on leases.coordination.k8s.io there"
             ),
             Self::Other(text) => formatter.write_str(text),
         }

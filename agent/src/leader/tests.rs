@@ -42,7 +42,7 @@ fn a_candidate_decides_by_holder_and_by_how_long_nothing_changed() {
 fn a_missing_permission_is_told_with_the_verbs_to_grant() {
     let text = Failure::Forbidden("create").to_string();
     assert!(
-        text.contains("may not create") && text.contains("create, get and update"),
+        text.contains("may not create") && text.contains("grant get, update"),
         "{text}"
     );
 }

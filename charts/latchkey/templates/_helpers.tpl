@@ -1,0 +1,80 @@
+{{- define "latchkey.fullname" -}}
+{{- if contains "latchkey" .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-latchkey" (.Release.Name | trunc 41 | trimSuffix "-") }}
+{{- end }}
+{{- end }}
+
+{{- define "latchkey.selectorLabels" -}}
+app.kubernetes.io/name: latchkey
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "latchkey.labels" -}}
+{{ include "latchkey.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- end }}
+
+{{- define "latchkey.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* The service account that holds the rights of the sync role; empty if nobody does. */}}
+{{- define "latchkey.syncAccount" -}}
+{{- if eq .Values.sync.mode "DaemonSet" }}{{ include "latchkey.fullname" . }}-node
+{{- else if eq .Values.sync.mode "Deployment" }}{{ include "latchkey.fullname" . }}-sync
+{{- end }}
+{{- end }}
+
+{{- define "latchkey.certificateNamespaces" -}}
+{{- .Values.certificates.namespaces | default (list .Release.Namespace) | uniq | toJson }}
+{{- end }}
+
+{{/* Flags that every agent gets. */}}
+{{- define "latchkey.arguments" -}}
+- --log-level={{ .Values.log.level }}
+- --cluster-domain={{ .Values.certificates.clusterDomain }}
+{{- $hosts := .Values.providers.allowedHosts | default (list "*.svc" (printf "*.svc.%s" .Values.certificates.clusterDomain)) }}
+- --allowed-provider-hosts={{ join "," $hosts }}
+- --provider-timeout={{ .Values.providers.timeout }}
+- --controller-class={{ .Values.stores.controllerClass }}
+- --enable-flood-gate={{ .Values.stores.floodGate }}
+{{- end }}
+
+{{/* Flags of an agent with the role sync. */}}
+{{- define "latchkey.syncArguments" -}}
+- --certificates={{ .Values.certificates.mode }}
+- --certificate-namespaces={{ include "latchkey.certificateNamespaces" . | fromJsonArray | join "," }}
+- --owner-service-account={{ include "latchkey.fullname" . }}-node
+- --store-requeue-interval={{ .Values.stores.requeueInterval }}
+{{- end }}
+
+{{- define "latchkey.environment" -}}
+- name: NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+{{- end }}
+
+{{- define "latchkey.probes" -}}
+ports:
+  - name: admin
+    containerPort: 8081
+startupProbe:
+  httpGet: {path: /livez, port: admin}
+  periodSeconds: 2
+  timeoutSeconds: 3
+  failureThreshold: 30
+livenessProbe:
+  httpGet: {path: /livez, port: admin}
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: admin}
+  periodSeconds: 5
+  timeoutSeconds: 3
+{{- end }}
