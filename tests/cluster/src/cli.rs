@@ -204,10 +204,9 @@ pub fn main() -> Result<ExitCode> {
 fn up(place: Place, shape: Shape) -> Result<()> {
     Tools::build(&say)?;
     let folder = place.folder()?;
-    let cluster = Cluster::launch(
+    let cluster = Cluster::start_detached(
         &std::env::current_exe()?,
         &shape.options(Some(folder)),
-        true,
         &say,
     )?;
     say(&format!(

@@ -86,7 +86,15 @@ impl Cluster {
         Self::start_with(&program()?, options, &|_| {})
     }
 
-    pub(crate) fn launch(
+    /// As [`Cluster::start_with`], but the cluster stays when this process ends, until [`Cluster::down`] or `cluster down`.
+    ///
+    /// # Errors
+    /// As [`Cluster::start_with`], and when a cluster is up in the same folder.
+    pub fn start_detached(program: &Path, options: &Options, say: &dyn Fn(&str)) -> Result<Self> {
+        Self::launch(program, options, true, say)
+    }
+
+    fn launch(
         program: &Path,
         options: &Options,
         detached: bool,
