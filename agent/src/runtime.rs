@@ -4,6 +4,7 @@
 //! signal ends all parts within [`DRAIN`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::info::Info;
@@ -13,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, Health, Scope};
-use crate::args::{AgentArgs, Role};
-use crate::leader;
+use crate::args::{AgentArgs, CertificateMode, Role};
+use crate::certificates;
+use crate::leader::{self, Election};
 
 /// How long parts may take to end after a signal. The chart gives the pod 10 s.
 pub const DRAIN: Duration = Duration::from_secs(8);
@@ -74,7 +76,12 @@ impl Parts {
             () = self.stop.cancelled() => None,
             ended = self.running.join_next() => ended,
         };
-        let mut result = first.map_or(Ok(()), |ended| Err(ended_early(ended)));
+        let mut result = match first {
+            None => Ok(()),
+            // It ended because it was told to, a moment before this task was.
+            Some(Ok((_, Ok(())))) if self.stop.is_cancelled() => Ok(()),
+            Some(ended) => Err(ended_early(ended)),
+        };
         let signalled = result.is_ok();
         self.stop.cancel();
         let drained = tokio::time::timeout(DRAIN, async {
@@ -114,8 +121,30 @@ fn ended_early(ended: Result<(&'static str, Result<(), String>), JoinError>) -> 
 ///
 /// [`Error`] says which part failed.
 pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> {
-    let roles = args.roles.clone();
-    let AgentArgs { admin_address, .. } = args;
+    let AgentArgs {
+        roles,
+        node_name,
+        namespace,
+        kubelet_root: _,
+        csi_driver_name: _,
+        admin_address,
+        client_identity_secret,
+        client_identity_dir: _,
+        ca_secret,
+        store_identities_dir: _,
+        certificates,
+        certificate_namespaces,
+        owner_service_account,
+        cluster_domain,
+        allowed_provider_hosts: _,
+        controller_class: _,
+        enable_flood_gate: _,
+        store_requeue_interval: _,
+        provider_timeout: _,
+        sync_lease,
+        log_level: _,
+    } = args;
+    let client = connect().await?;
     let mut registry = Registry::default();
     let health = Health::default();
     registry.register(
@@ -123,19 +152,90 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         "Version of this agent",
         Info::new([("version", env!("CARGO_PKG_VERSION"))]),
     );
-    let leader_metrics = leader::Metrics::default();
-    if roles.contains(&Role::Sync) {
-        leader_metrics.register(&mut registry);
-    }
     let ready = health.register(Scope::Ready, "agent");
     let mut parts = Parts {
         stop: stop.clone(),
         running: JoinSet::new(),
     };
+
+    if roles.contains(&Role::Sync) {
+        let leader_metrics = leader::Metrics::default();
+        leader_metrics.register(&mut registry);
+        let election = Election::new(
+            client.clone(),
+            &namespace,
+            &sync_lease,
+            identity(node_name.as_deref()),
+            leader_metrics,
+        );
+        let certificates = (certificates == CertificateMode::Managed).then(|| {
+            let metrics = certificates::Metrics::default();
+            metrics.register(&mut registry);
+            let namespaces = if certificate_namespaces.is_empty() {
+                vec![namespace.clone()]
+            } else {
+                certificate_namespaces
+            };
+            let settings = certificates::Settings {
+                release_namespace: namespace.clone(),
+                ca_secret,
+                client_secret: client_identity_secret,
+                namespaces: namespaces.into_iter().collect(),
+                cluster_domain,
+                owner_service_account,
+            };
+            Arc::new(certificates::Controller::new(
+                client.clone(),
+                settings,
+                metrics,
+            ))
+        });
+        let stop = stop.clone();
+        parts.spawn("the sync leader", async move {
+            let led = election
+                .run(&stop, |leading| lead(leading, certificates.clone()))
+                .await;
+            led.unwrap_or(Ok(()))
+        });
+    }
     start_admin(&mut parts, admin_address, health, registry).await?;
     ready.ok();
     info!(?roles, version = env!("CARGO_PKG_VERSION"), "agent started");
     parts.join().await
+}
+
+/// What only the leader does, until `leading` is cancelled. Dropping it ends all of it.
+async fn lead(
+    leading: CancellationToken,
+    certificates: Option<Arc<certificates::Controller>>,
+) -> Result<(), String> {
+    let mut parts = Parts {
+        stop: leading.clone(),
+        running: JoinSet::new(),
+    };
+    if let Some(controller) = certificates {
+        parts.spawn("the certificate controller", async move {
+            controller.run(leading).await;
+            Ok(())
+        });
+    }
+    parts.join().await.map_err(|error| error.to_string())
+}
+
+async fn connect() -> Result<kube::Client, Error> {
+    let config = kube::Config::infer()
+        .await
+        .map_err(|error| Error::Client(error.to_string()))?;
+    kube::Client::try_from(config).map_err(|error| Error::Client(error.to_string()))
+}
+
+/// The name of this process in the election: readable, and new with every start.
+fn identity(node_name: Option<&str>) -> String {
+    let place = node_name.map_or_else(
+        || std::env::var("HOSTNAME").unwrap_or_else(|_| String::from("agent")),
+        str::to_owned,
+    );
+    format!("{place}_{:08x}", rand::random::<u32>())
 }
 
 async fn start_admin(

@@ -147,16 +147,21 @@ impl Controller {
     async fn work(&self) {
         let mut changes = self.changes();
         let mut known = BTreeSet::new();
+        let mut told = BTreeSet::new();
         let mut pause = SHORTEST_PAUSE;
         loop {
             let failures = self.pass(&mut known).await;
             let due = if failures.is_empty() {
                 pause = SHORTEST_PAUSE;
+                told.clear();
                 INTERVAL
             } else {
-                for failure in failures {
-                    warn!("{failure}");
+                // Each failure once, until it is gone or reads otherwise.
+                let texts: BTreeSet<String> = failures.iter().map(ToString::to_string).collect();
+                for text in texts.difference(&told) {
+                    warn!("{text}");
                 }
+                told = texts;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 pause
             };
