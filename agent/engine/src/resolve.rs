@@ -152,25 +152,22 @@ pub async fn resolve<S: Source>(
     source: &S,
 ) -> Result<Resolution, ResolveError> {
     let skips_missing = spec.target.deletion_policy() != DeletionPolicy::Retain;
-    let extracts = spec
-        .data_from
-        .iter()
-        .enumerate()
-        .filter_map(|(index, entry)| {
-            let remote = entry.extract.as_ref().filter(|_| entry.find.is_none())?;
-            Some(Entry::Extract {
+    // Loops and not closures: a closure over borrowed entries, held across an await, keeps callers from spawning this future.
+    let mut fetches = Vec::with_capacity(spec.data_from.len() + spec.data.len());
+    for (index, entry) in spec.data_from.iter().enumerate() {
+        if let Some(remote) = entry.extract.as_ref().filter(|_| entry.find.is_none()) {
+            let entry = Entry::Extract {
                 index,
                 entry,
                 remote,
-            })
-        });
-    let entries = extracts.chain(
-        spec.data
-            .iter()
-            .enumerate()
-            .map(|(index, entry)| Entry::Data { index, entry }),
-    );
-    let fetches = entries.map(|entry| fetch(spec, caller, source, entry));
+            };
+            fetches.push(fetch(spec, caller, source, entry));
+        }
+    }
+    for (index, entry) in spec.data.iter().enumerate() {
+        let entry = Entry::Data { index, entry };
+        fetches.push(fetch(spec, caller, source, entry));
+    }
     let mut results = futures::stream::iter(fetches).buffered(CONCURRENT_FETCHES);
 
     let mut resolution = Resolution::default();

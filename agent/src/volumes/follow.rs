@@ -86,9 +86,6 @@ impl<S: Source + 'static> Follower<S> {
                 return (!is_told).then(|| self.stale(&failed, None));
             }
             self.is_refused = false;
-            if seen.is_fetched_once() {
-                return None;
-            }
         }
         if let Some(content) = snapshot
             .content

@@ -152,16 +152,12 @@ impl<S: Source + 'static> Refresher<S> {
 
     fn see_object(&mut self, seen: Seen) {
         let now = Instant::now();
-        let (is_first, is_same, has_content) = {
+        let (is_first, is_same) = {
             let state = self.entry.state.borrow();
             let is_same = state
                 .seen()
                 .is_some_and(|before| before.revision == seen.revision);
-            (
-                matches!(state.known, Known::Unknown(_)),
-                is_same,
-                state.content.is_some(),
-            )
+            (matches!(state.known, Known::Unknown(_)), is_same)
         };
         if is_same {
             return;
@@ -171,8 +167,6 @@ impl<S: Source + 'static> Refresher<S> {
             // Volumes that an earlier process mounted show good content: they wait for their phase, so that restarts of many
             // agents do not ask all at once.
             self.next_refresh(&seen, now)
-        } else if has_content && seen.is_fetched_once() {
-            None
         } else {
             Some(now + DEBOUNCE)
         };
@@ -208,10 +202,7 @@ impl<S: Source + 'static> Refresher<S> {
         };
         let state = self.entry.state.borrow();
         let Some(seen) = state.seen() else { return };
-        if state
-            .current()
-            .is_some_and(|content| !seen.is_fetched_once() || content.fetched >= demanded_at)
-        {
+        if state.current().is_some() {
             return;
         }
         let now = Instant::now();

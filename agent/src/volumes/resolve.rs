@@ -6,11 +6,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_csi::backend::FailureClass;
+use latchkey_engine::resolve::EntryError;
 use latchkey_engine::source::{Caller, Source};
+use latchkey_engine::unsupported::first_unsupported_field;
 use latchkey_secret::SecretData;
 
 use super::attributes::ObjectKey;
-use super::failure::{Failed, Patience};
+use super::failure::{Failed, Patience, with_advice};
 
 /// Longest time of one fetch, all entries and retries of the source included.
 const TIMEOUT: Duration = Duration::from_secs(110);
@@ -56,20 +58,42 @@ pub(super) async fn fetch<S: Source>(
     }
 }
 
-// Until the engine's own `resolve` is called here.
 async fn resolve<S: Source>(
     source: &S,
     key: &ObjectKey,
     caller: &Caller,
     object: &ExternalSecret,
 ) -> Result<SecretData, Failed> {
-    let mut data = SecretData::new();
-    for (index, entry) in object.spec.data.iter().enumerate() {
-        let store = object.spec.secret_store_ref.clone().unwrap_or_default();
-        let value = source.secret(caller, &store, &entry.remote_ref).await.map_err(|error| {
-            Failed::of_fetch(&error, &format!("ExternalSecret {key}: error processing spec.data[{index}] (key: {}), err: {error}", entry.remote_ref.key))
-        })?;
-        data.insert(entry.secret_key.clone(), value);
+    let mistake = |text: &str| {
+        let text = with_advice(&format!("ExternalSecret {key}: {text}"), "correct it");
+        Failed::new(FailureClass::FailedPrecondition, Patience::Never, text)
+    };
+    if let Some(text) = first_unsupported_field(&object.spec) {
+        return Err(mistake(&text));
     }
-    Ok(data)
+    // Only this object suffers from it (externalsecret.md D-15).
+    object
+        .spec
+        .refresh_interval()
+        .map_err(|error| mistake(&error.to_string()))?;
+    let resolution = latchkey_engine::resolve(&object.spec, caller, source)
+        .await
+        .map_err(|error| match error.cause() {
+            EntryError::Fetch(cause) => {
+                Failed::of_fetch(cause, &format!("ExternalSecret {key}: {error}"))
+            }
+            EntryError::Conversion { .. }
+            | EntryError::InvalidKey(_)
+            | EntryError::Decode { .. }
+            | EntryError::DecodeMap { .. }
+            | EntryError::NullBytes(_) => mistake(&error.to_string()),
+        })?;
+    if resolution.data.is_empty() {
+        // A volume is never emptied and never starts empty (csi.md R1).
+        let text = format!(
+            "ExternalSecret {key} resolves to no keys; fill the remote secret or correct the spec"
+        );
+        return Err(Failed::new(FailureClass::NotFound, Patience::Never, text));
+    }
+    Ok(resolution.data)
 }

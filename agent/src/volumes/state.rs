@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kube::ResourceExt;
-use latchkey_crds::external_secret::{ExternalSecret, RefreshPolicy};
+use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_csi::backend::FailureClass;
 use latchkey_secret::SecretData;
 use tokio::time::Instant;
@@ -120,17 +120,9 @@ impl Seen {
         }
     }
 
-    /// Time between two fetches, `None` if only a change of the object calls for one.
+    /// Time between two fetches, `None` if only a change of the object calls for one: `refreshInterval` is not above zero.
     pub(super) fn interval(&self) -> Option<Duration> {
-        match self.object.spec.refresh_policy() {
-            RefreshPolicy::Periodic => self.object.spec.refresh_interval().ok()?.positive(),
-            RefreshPolicy::OnChange | RefreshPolicy::CreatedOnce => None,
-        }
-    }
-
-    /// Whether a mounted volume keeps its first content for good (externalsecret.md 2.4).
-    pub(super) fn is_fetched_once(&self) -> bool {
-        self.object.spec.refresh_policy() == RefreshPolicy::CreatedOnce
+        self.object.spec.refresh_interval().ok()?.positive()
     }
 
     /// Whether pods of this service account may mount the object.
@@ -227,9 +219,7 @@ impl Snapshot {
         if !seen.admits(&plan.pod.service_account) {
             return Verdict::Refuse(Seen::not_admitted(key, &plan.pod.service_account));
         }
-        let is_fresh =
-            |content: &Content| !seen.is_fetched_once() || content.fetched >= times.since;
-        if let Some(content) = self.current().filter(|content| is_fresh(content)) {
+        if let Some(content) = self.current() {
             return Verdict::Serve(content.clone());
         }
         let telling = self.trouble.as_ref().filter(|trouble| {

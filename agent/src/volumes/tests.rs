@@ -40,6 +40,7 @@ impl Source for MapSource {
     ) -> Result<SecretValue, FetchError> {
         assert!(!caller.namespace.is_empty() && !caller.uid.is_empty());
         self.calls.fetch_add(1, Ordering::SeqCst);
+        assert_ne!(remote.key, "panic");
         let delay = *self.delay.lock();
         sleep(delay).await;
         let found = self.values.lock().get(&remote.key).cloned();
@@ -730,6 +731,65 @@ async fn a_broken_object_never_disturbs_another() {
             .contains("app/bad is not valid: missing field"),
         "{}",
         failure.message
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_supported_or_not_valid_is_named() {
+    for (spec, part) in [
+        (
+            json!({"secretStoreRef": {"name": "s"}, "target": {"template": {}}, "data": [{"secretKey": "k", "remoteRef": {"key": "db"}}]}),
+            "ExternalSecret app/a: spec.target.template is not supported yet; correct it",
+        ),
+        (
+            json!({"secretStoreRef": {"name": "s"}, "refreshInterval": "tomorrow", "data": [{"secretKey": "k", "remoteRef": {"key": "db"}}]}),
+            "spec.refreshInterval",
+        ),
+        (
+            json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "k", "remoteRef": {"key": "db", "decodingStrategy": "Base64"}}]}),
+            "error applying decoding strategy Base64 to data",
+        ),
+    ] {
+        let bench = Bench::new();
+        bench.value("db", "canary!");
+        bench.shelf.put("a", object("a", 1, spec));
+        let failure = bench.first(&plan("a")).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::FailedPrecondition);
+        assert!(failure.message.contains(part), "{}", failure.message);
+        assert!(!failure.message.contains("canary"), "{}", failure.message);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn volumes_only_objects_and_objects_with_a_secret_are_served_alike() {
+    for policy in ["None", "Owner"] {
+        let bench = Bench::new();
+        bench.value("db", "one");
+        let data = json!([{"secretKey": "k", "remoteRef": {"key": "db"}}]);
+        let store = json!({"name": "s"});
+        let spec =
+            json!({"secretStoreRef": store, "target": {"creationPolicy": policy}, "data": data});
+        bench.shelf.put("a", object("a", 1, spec));
+        assert_eq!(text(&bench.first(&plan("a")).await.unwrap()), "k=one");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_resolving_fails_the_fetch_and_nothing_else() {
+    let bench = Bench::new();
+    bench.shelf.put("a", one_key("a", 1, "panic", "1h"));
+    let failure = bench.first(&plan("a")).await.unwrap_err();
+    assert!(
+        failure.message.contains("fail internally"),
+        "{}",
+        failure.message
+    );
+    bench.value("db", "one");
+    bench.shelf.put("a", one_key("a", 2, "db", "1h"));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(
+        text(&bench.first(&plan("a")).await.unwrap()),
+        "password=one"
     );
 }
 
