@@ -5,5 +5,7 @@ pub mod args;
 pub mod certificates;
 pub mod leader;
 pub mod logging;
+pub mod providers;
 pub mod runtime;
+pub mod stores;
 pub mod volumes;

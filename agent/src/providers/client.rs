@@ -1,0 +1,348 @@
+//! Calls to one provider on behalf of one store.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use latchkey_proto::provider::v1 as wire;
+use latchkey_secret::{SecretData, SecretValue};
+use latchkey_transport::{Connection, MAX_MESSAGE_BYTES};
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use super::error::{CallError, Cause, Method};
+use super::pool::Pooled;
+use super::retry::RetryPolicy;
+use super::text::sanitise;
+use crate::stores::wire::Target;
+
+/// Longest wait for an answer about health (provider-protocol.md 7).
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most warnings of a validation that are kept (provider-protocol.md 4).
+const MAX_WARNINGS: usize = 5;
+
+/// A provider as one store sees it: the connection, and how patient to be.
+#[derive(Clone)]
+pub struct Client {
+    pooled: Arc<Pooled>,
+    timeout: Duration,
+    retry: RetryPolicy,
+}
+
+/// What a provider says about its configuration object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validation {
+    /// `None` if it is valid, else why not.
+    pub error: Option<String>,
+    /// What should be looked at all the same; at most five.
+    pub warnings: Vec<String>,
+}
+
+/// What a provider supports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Only reads.
+    ReadOnly,
+    /// Only writes.
+    WriteOnly,
+    /// Both.
+    ReadWrite,
+    /// A number that this agent does not know (PC-28).
+    Unknown(i32),
+}
+
+/// What a provider says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It serves.
+    Serving,
+    /// It does not.
+    NotServing,
+    /// It does not say: the health service is not there.
+    Unspoken,
+}
+
+impl Client {
+    pub(crate) fn new(pooled: Arc<Pooled>, timeout: Duration, retry: RetryPolicy) -> Self {
+        Self {
+            pooled,
+            timeout,
+            retry,
+        }
+    }
+
+    /// Reads one value.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::NoSecret`] exactly if the provider answers NOT_FOUND.
+    pub async fn get_secret(
+        &self,
+        target: &Target,
+        remote: wire::ExternalSecretDataRemoteRef,
+    ) -> Result<SecretValue, CallError> {
+        let request = wire::GetSecretRequest {
+            remote_ref: Some(remote),
+            provider_ref: Some(target.provider_ref.clone()),
+            source_namespace: target.source_namespace.clone(),
+        };
+        let call = |connection: Connection, request| async move {
+            connection.store_client().get_secret(request).await
+        };
+        self.call(Method::GetSecret, request, call)
+            .await
+            .map(|answer| SecretValue::new(answer.value))
+    }
+
+    /// Reads one remote secret as a map. A provider without GetSecretMap is asked for the value, which must then be a JSON
+    /// object (P-ERR-2).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::get_secret`].
+    pub async fn get_secret_map(
+        &self,
+        target: &Target,
+        remote: wire::ExternalSecretDataRemoteRef,
+    ) -> Result<SecretData, CallError> {
+        if !self.pooled.lacks_map.load(Ordering::Relaxed) {
+            let request = wire::GetSecretMapRequest {
+                remote_ref: Some(remote.clone()),
+                provider_ref: Some(target.provider_ref.clone()),
+                source_namespace: target.source_namespace.clone(),
+            };
+            let call = |connection: Connection, request| async move {
+                connection.store_client().get_secret_map(request).await
+            };
+            match self.call(Method::GetSecretMap, request, call).await {
+                Ok(answer) => {
+                    return Ok(answer
+                        .secrets
+                        .into_iter()
+                        .map(|(key, value)| (key, SecretValue::new(value)))
+                        .collect());
+                }
+                // With details it is the operation of this kind that is missing, and the provider knows better than we.
+                Err(CallError {
+                    cause:
+                        Cause::Status {
+                            code: Code::Unimplemented,
+                            reason: None,
+                        },
+                    ..
+                }) => {
+                    if !self.pooled.lacks_map.swap(true, Ordering::Relaxed) {
+                        tracing::info!(
+                            provider = self.pooled.target,
+                            "provider has no GetSecretMap, reading values as JSON"
+                        );
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let value = self.get_secret(target, remote).await?;
+        json_map(&value).ok_or_else(|| CallError {
+            method: Method::GetSecretMap,
+            cause: Cause::Status {
+                code: Code::FailedPrecondition,
+                reason: None,
+            },
+            text: "the value is not a JSON object".into(),
+            retry_after: None,
+        })
+    }
+
+    /// Asks whether the configuration object can be used.
+    ///
+    /// # Errors
+    ///
+    /// A [`CallError`] if the provider could not say.
+    pub async fn validate(&self, target: &Target) -> Result<Validation, CallError> {
+        let request = wire::ValidateRequest {
+            provider_ref: Some(target.provider_ref.clone()),
+            source_namespace: target.source_namespace.clone(),
+        };
+        let call = |connection: Connection, request| async move {
+            connection.store_client().validate(request).await
+        };
+        let answer = self.call(Method::Validate, request, call).await?;
+        let error = (!answer.valid).then(|| match sanitise(&answer.error) {
+            text if text.is_empty() => "provider validation failed without error message".into(),
+            text => format!("provider validation failed: {text}"),
+        });
+        let warnings = answer
+            .warnings
+            .iter()
+            .take(MAX_WARNINGS)
+            .map(|warning| sanitise(warning))
+            .collect();
+        Ok(Validation { error, warnings })
+    }
+
+    /// Asks what the kind of configuration object supports. The object itself need not exist.
+    ///
+    /// # Errors
+    ///
+    /// A [`CallError`] if the provider could not say.
+    pub async fn capabilities(&self, target: &Target) -> Result<Capability, CallError> {
+        let request = wire::CapabilitiesRequest {
+            provider_ref: Some(target.provider_ref.clone()),
+            source_namespace: target.source_namespace.clone(),
+        };
+        let call = |connection: Connection, request| async move {
+            connection.store_client().capabilities(request).await
+        };
+        let answer = self.call(Method::Capabilities, request, call).await?;
+        Ok(
+            match wire::SecretStoreCapabilities::try_from(answer.capabilities) {
+                Ok(wire::SecretStoreCapabilities::ReadOnly) => Capability::ReadOnly,
+                Ok(wire::SecretStoreCapabilities::WriteOnly) => Capability::WriteOnly,
+                Ok(wire::SecretStoreCapabilities::ReadWrite) => Capability::ReadWrite,
+                Err(_) => Capability::Unknown(answer.capabilities),
+            },
+        )
+    }
+
+    /// Asks the provider how it is, with an empty service name (provider-protocol.md 7).
+    ///
+    /// # Errors
+    ///
+    /// A [`CallError`] if it could not be asked.
+    pub async fn health(&self) -> Result<Health, CallError> {
+        let brief = Self {
+            timeout: self.timeout.min(HEALTH_TIMEOUT),
+            ..self.clone()
+        };
+        let call = |connection: Connection, request: Request<HealthCheckRequest>| async move {
+            let answer: Result<Response<HealthCheckResponse>, Status> =
+                HealthClient::new(connection.channel())
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .check(request)
+                    .await;
+            answer
+        };
+        match brief
+            .call(Method::Check, HealthCheckRequest::default(), call)
+            .await
+        {
+            Ok(answer) if answer.status == ServingStatus::Serving as i32 => Ok(Health::Serving),
+            Ok(_) => Ok(Health::NotServing),
+            Err(CallError {
+                cause:
+                    Cause::Status {
+                        code: Code::Unimplemented,
+                        ..
+                    },
+                ..
+            }) => Ok(Health::Unspoken),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One call with its deadline, its retries and the breaker. Only idempotent calls are made here (P-RT-2).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future resets the stream, so that the provider sees the cancellation (P-CL-3).
+    async fn call<Q, A, F>(
+        &self,
+        method: Method,
+        request: Q,
+        attempt: impl Fn(Connection, Request<Q>) -> F,
+    ) -> Result<A, CallError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let Pooled {
+            breaker,
+            metrics,
+            target,
+            ..
+        } = &*self.pooled;
+        let start = Instant::now();
+        let permit = match breaker.admit(start) {
+            Ok(permit) => permit,
+            Err(retry_after) => {
+                let error = CallError::breaker_open(method, retry_after);
+                metrics.observe(target, method, Duration::ZERO, Some(&error));
+                return Err(error);
+            }
+        };
+        let result = self.attempts(method, &request, attempt, start).await;
+        let now = Instant::now();
+        let error = result.as_ref().err();
+        let before = breaker.state();
+        permit.report(error.is_none_or(CallError::is_reached), now);
+        let after = breaker.state();
+        if before != after {
+            tracing::warn!(provider = target, ?before, ?after, "breaker changed");
+        }
+        metrics.breaker(target, after);
+        metrics.observe(target, method, now - start, error);
+        result
+    }
+
+    async fn attempts<Q, A, F>(
+        &self,
+        method: Method,
+        request: &Q,
+        attempt: impl Fn(Connection, Request<Q>) -> F,
+        start: Instant,
+    ) -> Result<A, CallError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let end = start + self.retry.budget(self.timeout);
+        let mut number = 1;
+        loop {
+            let deadline = end.min(Instant::now() + self.timeout);
+            let mut request = Request::new(request.clone());
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            let connection = self.pooled.connection.clone();
+            let error = match timeout_at(deadline, attempt(connection, request)).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => CallError::from_status(method, &status, &self.pooled.connection),
+                Err(_) => CallError::timeout(method, self.timeout),
+            };
+            let pause = self
+                .retry
+                .random_pause(number)
+                .max(error.retry_after.unwrap_or_default());
+            if number >= self.retry.attempts
+                || !error.is_retryable()
+                || Instant::now() + pause >= end
+            {
+                return Err(error);
+            }
+            number += 1;
+            self.pooled.metrics.retried(&self.pooled.target, method);
+            sleep(pause).await;
+        }
+    }
+}
+
+/// The members of a JSON object: strings as their text, others as their JSON text.
+fn json_map(value: &SecretValue) -> Option<SecretData> {
+    // The error of the parser would quote the value.
+    let members: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(value.expose()).ok()?;
+    let text = |member| match member {
+        serde_json::Value::String(text) => SecretValue::from(text),
+        other => SecretValue::from(other.to_string()),
+    };
+    Some(
+        members
+            .into_iter()
+            .map(|(key, member)| (key, text(member)))
+            .collect(),
+    )
+}

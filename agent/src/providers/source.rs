@@ -1,0 +1,251 @@
+//! The engine's way to values.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use latchkey_crds::external_secret::{RemoteRef, SecretStoreRef, StoreApi, StoreKind};
+use latchkey_crds::secret_store::Capabilities;
+use latchkey_engine::source::{Caller, FailureClass, FetchError, Source};
+use latchkey_proto::provider::v1::ExternalSecretDataRemoteRef;
+use latchkey_secret::{SecretData, SecretValue};
+
+use super::client::Client;
+use super::identities::{Identities, IdentityProblem};
+use super::pool::Pool;
+use super::retry::RetryPolicy;
+use crate::stores::wire::{self, Target};
+use crate::stores::{Policy, ReadError, Store, StoreKey, StoreReader, Usable, conditions};
+
+/// What it takes to call the provider of a store. Shared by fetches and validation.
+pub struct Providers {
+    /// What this agent allows of stores.
+    pub policy: Policy,
+    /// Which identity is shown.
+    pub identities: Identities,
+    /// The connections.
+    pub pool: Pool,
+    /// Longest time of one attempt; `--provider-timeout`.
+    pub timeout: Duration,
+}
+
+/// Fetches through the stores that `R` reads.
+#[derive(Clone)]
+pub struct ProviderSource<R> {
+    reader: Arc<R>,
+    providers: Arc<Providers>,
+}
+
+/// Why a provider cannot be called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// There is no identity to show.
+    #[error(transparent)]
+    Identity(#[from] IdentityProblem),
+    /// The name to verify cannot be verified.
+    #[error("{0}")]
+    Open(String),
+}
+
+impl Providers {
+    /// A client for a store that passed its checks. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreachable`].
+    pub async fn client(&self, store: &Usable) -> Result<Client, Unreachable> {
+        let identity = self.identities.resolve(store).await?;
+        let pooled = self
+            .pool
+            .get(&store.address, &identity, store.server_name.as_deref())
+            .map_err(|error| Unreachable::Open(error.to_string()))?;
+        let retry = store
+            .retry
+            .map_or_else(RetryPolicy::default, RetryPolicy::from);
+        Ok(Client::new(pooled, self.timeout, retry))
+    }
+}
+
+impl<R: StoreReader> ProviderSource<R> {
+    /// Fetches with the stores of `reader`.
+    #[must_use]
+    pub fn new(reader: Arc<R>, providers: Arc<Providers>) -> Self {
+        Self { reader, providers }
+    }
+
+    /// Everything before the call: the store, its rules in order, the identity and the connection.
+    async fn prepare(
+        &self,
+        caller: &Caller,
+        reference: &SecretStoreRef,
+    ) -> Result<(Client, Target), FetchError> {
+        let key = key_of(caller, reference)?;
+        let store = self
+            .reader
+            .store(&key)
+            .await
+            .map_err(|error| could_not_get(&key, &error))?;
+        let policy = &self.providers.policy;
+        if !policy.manages(&store) {
+            return Err(failed(
+                FailureClass::Denied,
+                "can not reference unmanaged store",
+            ));
+        }
+        self.admit(caller, &store).await?;
+        let usable = policy.check(&store).map_err(|error| {
+            failed(
+                FailureClass::Configuration,
+                format!("{key} cannot be used: {error}"),
+            )
+        })?;
+        if !policy.gate(&store) {
+            return Err(failed(
+                FailureClass::StoreNotReady,
+                format!("{key} is not ready"),
+            ));
+        }
+        if store.capabilities() == Some(Capabilities::WriteOnly) {
+            return Err(failed(
+                FailureClass::Configuration,
+                format!("{key} is write-only"),
+            ));
+        }
+        let client = self.providers.client(&usable).await.map_err(|error| {
+            let class = match error {
+                Unreachable::Identity(IdentityProblem::Pending(_) | IdentityProblem::Unread(_)) => {
+                    FailureClass::Unavailable
+                }
+                Unreachable::Identity(IdentityProblem::Wrong(_)) | Unreachable::Open(_) => {
+                    FailureClass::Configuration
+                }
+            };
+            failed(class, format!("{key} cannot be used: {error}"))
+        })?;
+        Ok((client, wire::for_caller(&store, &caller.namespace)))
+    }
+
+    /// Conditions of a ClusterSecretStore, with the namespace's labels of this moment (SB-07, SB-08).
+    async fn admit(&self, caller: &Caller, store: &Store) -> Result<(), FetchError> {
+        if store.conditions.is_empty() {
+            return Ok(());
+        }
+        let namespace = &caller.namespace;
+        let labels = if conditions::need_labels(&store.conditions) {
+            self.reader
+                .namespace_labels(namespace)
+                .await
+                .map_err(|error| {
+                    failed(
+                        FailureClass::Unavailable,
+                        format!("could not get namespace \"{namespace}\", {error}"),
+                    )
+                })?
+        } else {
+            Arc::default()
+        };
+        match conditions::admit(&store.conditions, namespace, &labels) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(failed(
+                FailureClass::Denied,
+                format!(
+                    "using cluster store \"{}\" is not allowed from namespace \"{namespace}\": denied by spec.condition",
+                    store.key.name
+                ),
+            )),
+            Err(error) => Err(failed(
+                FailureClass::Configuration,
+                format!("{}: {error}", store.key),
+            )),
+        }
+    }
+}
+
+impl<R: StoreReader> Source for ProviderSource<R> {
+    async fn secret(
+        &self,
+        caller: &Caller,
+        store: &SecretStoreRef,
+        remote: &RemoteRef,
+    ) -> Result<SecretValue, FetchError> {
+        let (client, target) = self.prepare(caller, store).await?;
+        Ok(client.get_secret(&target, remote_of(remote)).await?)
+    }
+
+    async fn secret_map(
+        &self,
+        caller: &Caller,
+        store: &SecretStoreRef,
+        remote: &RemoteRef,
+    ) -> Result<SecretData, FetchError> {
+        let (client, target) = self.prepare(caller, store).await?;
+        Ok(client.get_secret_map(&target, remote_of(remote)).await?)
+    }
+}
+
+/// Which store a reference means. A SecretStore is always that of the caller's namespace (SB-01).
+fn key_of(caller: &Caller, reference: &SecretStoreRef) -> Result<StoreKey, FetchError> {
+    if caller.namespace.is_empty() {
+        return Err(failed(
+            FailureClass::Denied,
+            "a caller without namespace cannot use a store",
+        ));
+    }
+    let name = reference.name();
+    match reference.api() {
+        Ok(StoreApi::V2Alpha1) => {}
+        Ok(StoreApi::V1) => {
+            return Err(failed(
+                FailureClass::Configuration,
+                format!(
+                    "store \"{name}\" of external-secrets.io/v1 is not supported yet: set secretStoreRef.apiVersion to \
+                     secretstore.external-secrets.io/v2alpha1 for a store of that API"
+                ),
+            ));
+        }
+        Err(error) => return Err(failed(FailureClass::Configuration, error.to_string())),
+    }
+    if name.is_empty() {
+        return Err(failed(
+            FailureClass::Configuration,
+            "secretStoreRef.name is required",
+        ));
+    }
+    Ok(match reference.kind() {
+        StoreKind::SecretStore => StoreKey::namespaced(&caller.namespace, name),
+        StoreKind::ClusterSecretStore => StoreKey::cluster(name),
+    })
+}
+
+fn could_not_get(key: &StoreKey, error: &ReadError) -> FetchError {
+    let class = match error {
+        ReadError::Missing => FailureClass::StoreMissing,
+        ReadError::Malformed(_) => FailureClass::Configuration,
+        ReadError::Failed(_) => FailureClass::Unavailable,
+    };
+    failed(class, format!("could not get {key}, {error}"))
+}
+
+/// Everything is sent as written; decoding is the engine's work (provider-protocol.md 13.2).
+fn remote_of(remote: &RemoteRef) -> ExternalSecretDataRemoteRef {
+    ExternalSecretDataRemoteRef {
+        key: remote.key.clone(),
+        version: remote.version.clone().unwrap_or_default(),
+        property: remote.property.clone().unwrap_or_default(),
+        decoding_strategy: remote
+            .decoding_strategy
+            .map(|strategy| strategy.as_str().to_owned())
+            .unwrap_or_default(),
+        metadata_policy: remote
+            .metadata_policy
+            .map(|policy| policy.as_str().to_owned())
+            .unwrap_or_default(),
+    }
+}
+
+fn failed(class: FailureClass, message: impl Into<String>) -> FetchError {
+    FetchError::Failed {
+        class,
+        message: message.into(),
+        retry_after: None,
+    }
+}

@@ -1,0 +1,30 @@
+//! Secret stores: one internal model, the rules for using one, and where it is read from.
+//!
+//! SecretStore and ClusterSecretStore of `secretstore.external-secrets.io/v2alpha1` become one [`Store`]. Before anything is
+//! asked of a provider, these questions are answered in this order, each in its own module and without I/O:
+//!
+//! 1. [`Policy::manages`]: is it ours (`spec.controller`)?
+//! 2. [`conditions`]: may the caller's namespace use it (externalsecret.md 2.14)?
+//! 3. [`Policy::check`]: can it be used at all: address, host, namespaces, unsupported fields?
+//! 4. [`Policy::gate`]: is it ready (pushsecret-and-stores.md B4)?
+//! 5. [`wire`]: which namespaces and which kind travel to the provider (provider-protocol.md 9.3)?
+//!
+//! [`StoreReader`] reads stores: [`ApiReader`] through GETs for the role `sync`, [`WatchReader`] through watches of single
+//! objects by name for the role `node`, so that a node knows only the stores in use on it. [`validation`] writes their status.
+//!
+//! RBAC: `get` on `secretstores`, `clustersecretstores` and `namespaces`; `list` and `watch` too for [`WatchReader`].
+
+pub mod conditions;
+mod hosts;
+mod model;
+mod policy;
+mod reader;
+pub mod validation;
+mod watching;
+pub mod wire;
+
+pub use hosts::AllowedHosts;
+pub use model::{Store, StoreKey};
+pub use policy::{CertificateSource, Policy, RetryOverride, Unusable, Usable};
+pub use reader::{ApiReader, ReadError, StoreReader};
+pub use watching::{WatchReader, WatchSettings};

@@ -1,0 +1,387 @@
+//! What this agent allows of stores.
+
+use std::time::Duration;
+
+use latchkey_crds::conditions::{ConditionStatus, store_reasons};
+use latchkey_transport::Address;
+
+use super::conditions;
+use super::hosts::AllowedHosts;
+use super::model::Store;
+
+/// Settings that decide whether a store is used.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `--controller-class`.
+    pub controller_class: String,
+    /// `--allowed-provider-hosts`; binds stores of a namespace.
+    pub allowed_hosts: AllowedHosts,
+    /// `--enable-flood-gate`; off, no store holds consumers back.
+    pub flood_gate: bool,
+}
+
+/// A store that passed every local check.
+#[derive(Clone, Debug)]
+pub struct Usable {
+    /// Where its provider listens.
+    pub address: Address,
+    /// The Secret with its own client certificate, if it names one.
+    pub certificate: Option<CertificateSource>,
+    /// Name that the provider's certificate must carry instead of the host.
+    pub server_name: Option<String>,
+    /// How calls are repeated, if the store says so.
+    pub retry: Option<RetryOverride>,
+}
+
+/// `spec.retrySettings` in numbers (P-RT-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryOverride {
+    /// Retries after the first attempt.
+    pub retries: u32,
+    /// Pause before each.
+    pub interval: Duration,
+}
+
+/// `auth.clientCertificate`: which Secret and which of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateSource {
+    /// Namespace of the Secret, never empty.
+    pub namespace: String,
+    /// Name of the Secret.
+    pub name: String,
+    /// Key of the authorities.
+    pub ca_key: Option<String>,
+    /// Key of the certificate.
+    pub cert_key: Option<String>,
+    /// Key of the private key.
+    pub key_key: Option<String>,
+}
+
+/// Why a store cannot be used, whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unusable {
+    /// Reason of the condition: `UnsupportedAddress` or `InvalidStoreConfiguration`.
+    pub reason: &'static str,
+    /// What is wrong, naming fields.
+    pub message: String,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            controller_class: "default".into(),
+            allowed_hosts: AllowedHosts::default(),
+            flood_gate: true,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether this agent handles `store` at all.
+    #[must_use]
+    pub fn manages(&self, store: &Store) -> bool {
+        store.controller.is_empty() || store.controller == self.controller_class
+    }
+
+    /// Whether consumers may use `store` now (B4). A store that was never validated holds them back.
+    #[must_use]
+    pub fn gate(&self, store: &Store) -> bool {
+        if !self.flood_gate || !store.is_gated {
+            return true;
+        }
+        store
+            .ready()
+            .is_some_and(|ready| ready.status != ConditionStatus::False)
+    }
+
+    /// Checks everything about `store` that needs no other object: what admission checks too, and what it cannot.
+    ///
+    /// # Errors
+    ///
+    /// [`Unusable`] with the condition's reason and message.
+    pub fn check(&self, store: &Store) -> Result<Usable, Unusable> {
+        let config = &store.provider;
+        let address: Address = config.address.parse().map_err(|error| Unusable {
+            reason: store_reasons::UNSUPPORTED_ADDRESS,
+            message: format!("spec.providerConfig.address cannot be used: {error}"),
+        })?;
+        if !store.key.is_cluster() && !self.allowed_hosts.allows(address.host()) {
+            return Err(Unusable {
+                reason: store_reasons::UNSUPPORTED_ADDRESS,
+                message: format!(
+                    "spec.providerConfig.address names the host \"{}\", a SecretStore may only use {}",
+                    address.host(),
+                    self.allowed_hosts.patterns()
+                ),
+            });
+        }
+
+        let mut violations = store.namespace_violations();
+        let auth = config.auth.as_ref();
+        let has_account = auth
+            .and_then(|auth| auth.service_account_ref.as_ref()?.name.as_deref())
+            .is_some_and(|name| !name.is_empty());
+        if has_account {
+            violations
+                .push("spec.providerConfig.auth.serviceAccountRef is not supported yet".into());
+        }
+        let api_version = config.provider_ref.api_version();
+        if let Some(violation) = api_version_violation(api_version) {
+            violations.push(format!(
+                "spec.providerConfig.providerRef.apiVersion \"{api_version}\" {violation}"
+            ));
+        }
+        for (field, value) in [
+            ("kind", &config.provider_ref.kind),
+            ("name", &config.provider_ref.name),
+        ] {
+            if value.is_empty() {
+                violations.push(format!(
+                    "spec.providerConfig.providerRef.{field} is required"
+                ));
+            }
+        }
+        if let Err(error) =
+            latchkey_crds::secret_store::validation_interval(store.refresh_interval.as_deref())
+        {
+            violations.push(error.to_string());
+        }
+        let retry = match &store.retry {
+            None => None,
+            Some(settings) => match settings.retry_interval() {
+                // The schema bounds it; an object that is older than the schema must not spin.
+                Ok(interval) => Some(RetryOverride {
+                    retries: settings.max_retries(),
+                    interval: interval.clamp(Duration::from_millis(100), Duration::from_secs(300)),
+                }),
+                Err(error) => {
+                    violations.push(error.to_string());
+                    None
+                }
+            },
+        };
+        violations.extend(conditions::violations(&store.conditions));
+        if !violations.is_empty() {
+            return Err(Unusable {
+                reason: store_reasons::INVALID_STORE_CONFIGURATION,
+                message: violations.join("; "),
+            });
+        }
+
+        let certificate = auth.and_then(|auth| auth.client_certificate.as_ref());
+        let source = certificate.and_then(|certificate| {
+            let reference = certificate.secret_ref.as_ref()?;
+            let namespace = reference
+                .namespace
+                .as_deref()
+                .filter(|namespace| !namespace.is_empty());
+            Some(CertificateSource {
+                namespace: namespace.unwrap_or(&store.key.namespace).to_owned(),
+                name: reference.name.clone(),
+                ca_key: certificate.ca_key.clone(),
+                cert_key: certificate.cert_key.clone(),
+                key_key: certificate.key_key.clone(),
+            })
+        });
+        Ok(Usable {
+            address,
+            certificate: source,
+            server_name: certificate.and_then(|certificate| certificate.server_name.clone()),
+            retry,
+        })
+    }
+}
+
+/// Why `api_version` cannot name a provider's object (B2, AMB-27).
+fn api_version_violation(api_version: &str) -> Option<&'static str> {
+    match api_version.split_once('/') {
+        Some((group, version))
+            if !group.is_empty() && !version.is_empty() && !version.contains('/') =>
+        {
+            (!group.contains('.') || group == "k8s.io" || group.ends_with(".k8s.io"))
+                .then_some("must be of a provider's group, not of one of Kubernetes itself")
+        }
+        _ => Some("must be group/version"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::super::model::fixtures::{cluster, namespaced};
+    use super::{Policy, RetryOverride};
+
+    #[test]
+    fn unusable_stores_are_named_with_reason_and_field() {
+        let address = |text: &str| namespaced(json!({ "address": text }), json!({}));
+        let cases = [
+            (
+                address("unix:///run/p.sock"),
+                "UnsupportedAddress",
+                "scheme \"unix\"",
+            ),
+            (
+                address("http+unix://x"),
+                "UnsupportedAddress",
+                "scheme \"http+unix\"",
+            ),
+            (address("provider"), "UnsupportedAddress", "port"),
+            (
+                address("provider.example.com:443"),
+                "UnsupportedAddress",
+                "may only use *.svc, *.svc.cluster.local",
+            ),
+            // SB-22: an address is outside the list too.
+            (address("10.0.0.1:443"), "UnsupportedAddress", "10.0.0.1"),
+            (
+                namespaced(json!({"providerRef": {"namespace": "team-b"}}), json!({})),
+                "InvalidStoreConfiguration",
+                "spec.providerConfig.providerRef.namespace must be empty or \"team-a\"",
+            ),
+            (
+                namespaced(
+                    json!({"auth": {"serviceAccountRef": {"name": "a"}}}),
+                    json!({}),
+                ),
+                "InvalidStoreConfiguration",
+                "serviceAccountRef is not supported yet",
+            ),
+            (
+                namespaced(json!({"providerRef": {"apiVersion": "v1"}}), json!({})),
+                "InvalidStoreConfiguration",
+                "must be group/version",
+            ),
+            (
+                namespaced(json!({"providerRef": {"apiVersion": "apps/v1"}}), json!({})),
+                "InvalidStoreConfiguration",
+                "provider's group",
+            ),
+            (
+                namespaced(
+                    json!({"providerRef": {"apiVersion": "rbac.authorization.k8s.io/v1"}}),
+                    json!({}),
+                ),
+                "InvalidStoreConfiguration",
+                "provider's group",
+            ),
+            (
+                namespaced(json!({}), json!({"refreshInterval": "5"})),
+                "InvalidStoreConfiguration",
+                "spec.refreshInterval \"5\"",
+            ),
+            (
+                cluster(
+                    json!({"providerRef": {"namespace": "p"}}),
+                    json!({"conditions": [{"namespaceRegexes": ["("]}]}),
+                ),
+                "InvalidStoreConfiguration",
+                "spec.conditions[0].namespaceRegexes: failed to compile regex (",
+            ),
+            (
+                cluster(json!({}), json!({})),
+                "InvalidStoreConfiguration",
+                "providerRef.namespace is required",
+            ),
+        ];
+        for (store, reason, text) in cases {
+            let error = Policy::default().check(&store).unwrap_err();
+            assert_eq!(error.reason, reason, "{error}");
+            assert!(error.message.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn usable_stores_come_with_what_they_override() {
+        let plain = Policy::default()
+            .check(&namespaced(json!({}), json!({})))
+            .unwrap();
+        assert_eq!(plain.address.to_string(), "provider-bao.secrets.svc:8080");
+        assert_eq!((plain.certificate, plain.retry), (None, None));
+
+        let store = namespaced(
+            json!({"auth": {
+                "clientCertificate": {"secretRef": {"name": "c"}, "certKey": "a.crt", "serverName": "bao.test"},
+                "serviceAccountRef": {},
+            }}),
+            json!({"retrySettings": {"maxRetries": 1, "retryInterval": "1s"}}),
+        );
+        let usable = Policy::default().check(&store).unwrap();
+        let certificate = usable.certificate.unwrap();
+        assert_eq!(
+            (certificate.namespace.as_str(), certificate.name.as_str()),
+            ("team-a", "c")
+        );
+        assert_eq!(certificate.cert_key.as_deref(), Some("a.crt"));
+        assert_eq!(usable.server_name.as_deref(), Some("bao.test"));
+        assert_eq!(
+            usable.retry,
+            Some(RetryOverride {
+                retries: 1,
+                interval: Duration::from_secs(1)
+            })
+        );
+
+        // A cluster store may name any host.
+        let anywhere = cluster(
+            json!({"address": "provider.example.com:443", "providerRef": {"namespace": "p"}}),
+            json!({"retrySettings": {}}),
+        );
+        let usable = Policy::default().check(&anywhere).unwrap();
+        assert_eq!(
+            usable.retry,
+            Some(RetryOverride {
+                retries: 3,
+                interval: Duration::from_secs(10)
+            })
+        );
+    }
+
+    #[test]
+    fn gate_passes_true_and_unknown_and_holds_false_and_missing() {
+        // B4, AMB-10.
+        let with = |status: Option<&str>, gating: &str| {
+            let mut store = namespaced(json!({}), json!({ "gatingPolicy": gating }));
+            if let Some(status) = status {
+                store.status = serde_json::from_value(json!({
+                    "conditions": [{"type": "Ready", "status": status, "reason": "R"}],
+                }))
+                .unwrap();
+            }
+            store
+        };
+        let cases = [
+            (Some("True"), "Enabled", true),
+            (Some("Unknown"), "Enabled", true),
+            (Some("False"), "Enabled", false),
+            (None, "Enabled", false),
+            (Some("False"), "Disabled", true),
+            (None, "Disabled", true),
+        ];
+        for (status, gating, expected) in cases {
+            assert_eq!(
+                Policy::default().gate(&with(status, gating)),
+                expected,
+                "{status:?} {gating}"
+            );
+            let open = Policy {
+                flood_gate: false,
+                ..Policy::default()
+            };
+            assert!(open.gate(&with(status, gating)));
+        }
+    }
+
+    #[test]
+    fn stores_of_another_class_are_not_ours() {
+        //
+        let cases = [("", true), ("default", true), ("other", false)];
+        for (class, expected) in cases {
+            let store = namespaced(json!({}), json!({ "controller": class }));
+            assert_eq!(Policy::default().manages(&store), expected, "{class}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Which namespaces and which kind a provider sees (provider-protocol.md 9.3).
+
+use latchkey_crds::external_secret::StoreKind;
+use latchkey_crds::secret_store::AuthenticationScope;
+use latchkey_proto::provider::v1::ProviderReference;
+
+use super::model::Store;
+
+/// The part of every request that says on whose behalf and with which object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The provider's configuration object.
+    pub provider_ref: ProviderReference,
+    /// Namespace of the caller; never empty in a read (P-NS-4).
+    pub source_namespace: String,
+}
+
+/// What is sent for a caller in `caller`, which is never empty.
+///
+/// | store | scope | namespace of the object | kind |
+/// |---|---|---|---|
+/// | SecretStore in S | | S | `SecretStore` |
+/// | ClusterSecretStore | ProviderNamespace | its `providerRef.namespace` | `ClusterSecretStore` |
+/// | ClusterSecretStore | ManifestNamespace | the caller's | `SecretStore` |
+///
+/// In the last row the object is the tenant's own, so the kind that would let it point into other namespaces is not sent
+/// (P-NS-2), and a `providerRef.namespace` is ignored rather than combined with a foreign caller (P-NS-1, SB-13).
+#[must_use]
+pub fn for_caller(store: &Store, caller: &str) -> Target {
+    let (namespace, kind) = match (store.key.kind(), store.scope) {
+        (StoreKind::SecretStore, _) => (store.key.namespace.as_str(), StoreKind::SecretStore),
+        (StoreKind::ClusterSecretStore, AuthenticationScope::ProviderNamespace) => (
+            store
+                .provider
+                .provider_ref
+                .namespace
+                .as_deref()
+                .unwrap_or_default(),
+            StoreKind::ClusterSecretStore,
+        ),
+        (StoreKind::ClusterSecretStore, AuthenticationScope::ManifestNamespace) => {
+            (caller, StoreKind::SecretStore)
+        }
+    };
+    target(store, namespace, kind, caller)
+}
+
+/// What is sent to validate the store itself, or `None` if that takes a caller (P-NS-4).
+#[must_use]
+pub fn for_validation(store: &Store) -> Option<Target> {
+    let namespace = match (store.key.kind(), store.scope) {
+        (StoreKind::SecretStore, _) => store.key.namespace.as_str(),
+        (StoreKind::ClusterSecretStore, AuthenticationScope::ProviderNamespace) => store
+            .provider
+            .provider_ref
+            .namespace
+            .as_deref()
+            .unwrap_or_default(),
+        (StoreKind::ClusterSecretStore, AuthenticationScope::ManifestNamespace) => return None,
+    };
+    Some(target(store, namespace, store.key.kind(), namespace))
+}
+
+/// What is sent to ask for the capabilities of the store's kind of object, which need none (provider-protocol.md 2).
+#[must_use]
+pub fn for_capabilities(store: &Store) -> Target {
+    for_validation(store).unwrap_or_else(|| target(store, "", StoreKind::SecretStore, ""))
+}
+
+fn target(store: &Store, namespace: &str, kind: StoreKind, source: &str) -> Target {
+    let reference = &store.provider.provider_ref;
+    Target {
+        provider_ref: ProviderReference {
+            api_version: reference.api_version().to_owned(),
+            kind: reference.kind.clone(),
+            name: reference.name.clone(),
+            namespace: namespace.to_owned(),
+            store_ref_kind: kind.as_str().to_owned(),
+        },
+        source_namespace: source.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::model::Store;
+    use super::super::model::fixtures::{cluster, namespaced};
+    use super::{for_caller, for_capabilities, for_validation};
+
+    #[test]
+    fn namespaces_and_kind_follow_scope() {
+        // provider-protocol.md 9.3; SB-02, SB-05, SB-13; P-NS-3.
+        let provider = || json!({"providerRef": {"namespace": "p"}});
+        let manifest = || json!({"authenticationScope": "ManifestNamespace"});
+        type Sent<'a> = (&'a str, &'a str, &'a str);
+        let cases: [(Store, Sent<'_>, Option<Sent<'_>>); 4] = [
+            (
+                namespaced(json!({}), json!({})),
+                ("team-a", "team-a", "SecretStore"),
+                Some(("team-a", "team-a", "SecretStore")),
+            ),
+            (
+                cluster(provider(), json!({})),
+                ("p", "team-a", "ClusterSecretStore"),
+                Some(("p", "p", "ClusterSecretStore")),
+            ),
+            (
+                cluster(json!({}), manifest()),
+                ("team-a", "team-a", "SecretStore"),
+                None,
+            ),
+            // A provider namespace beside a caller's is never combined with it.
+            (
+                cluster(provider(), manifest()),
+                ("team-a", "team-a", "SecretStore"),
+                None,
+            ),
+        ];
+        for (store, caller, validation) in cases {
+            let sent = |target: super::Target| {
+                (
+                    target.provider_ref.namespace,
+                    target.source_namespace,
+                    target.provider_ref.store_ref_kind,
+                )
+            };
+            let owned = |(a, b, c): Sent<'_>| (a.to_owned(), b.to_owned(), c.to_owned());
+            assert_eq!(
+                sent(for_caller(&store, "team-a")),
+                owned(caller),
+                "{store:?}"
+            );
+            assert_eq!(
+                for_validation(&store).map(sent),
+                validation.map(owned),
+                "{store:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn reference_is_passed_through_with_its_default() {
+        let target = for_caller(&namespaced(json!({}), json!({})), "team-a");
+        assert_eq!(
+            target.provider_ref.api_version,
+            "provider.secretstore.external-secrets.io/v2alpha1"
+        );
+        assert_eq!(
+            (
+                target.provider_ref.kind.as_str(),
+                target.provider_ref.name.as_str()
+            ),
+            ("HashicorpVault", "vault")
+        );
+        let upstream = json!({"providerRef": {"apiVersion": "provider.external-secrets.io/v2alpha1", "kind": "Fake"}});
+        let target = for_capabilities(&cluster(
+            upstream,
+            json!({"authenticationScope": "ManifestNamespace"}),
+        ));
+        assert_eq!(
+            target.provider_ref.api_version,
+            "provider.external-secrets.io/v2alpha1"
+        );
+        assert_eq!(
+            (
+                target.provider_ref.namespace.as_str(),
+                target.source_namespace.as_str()
+            ),
+            ("", "")
+        );
+    }
+}
