@@ -73,7 +73,11 @@ impl Cluster {
 }
 
 /// The certificates of a `caBundle`: base64 around PEM, or around one more layer of base64 around PEM.
-fn bundle_certificates(text: &str) -> Result<Vec<CertificateDer<'static>>> {
+///
+/// # Errors
+///
+/// [`crate::ErrorClass::InvalidConfig`] if it holds no certificate, or one that cannot be trusted.
+pub fn bundle_certificates(text: &str) -> Result<Vec<CertificateDer<'static>>> {
     let invalid = || ProviderError::invalid_config("failed to decode ca bundle");
     let outer = decode(text.as_bytes()).ok_or_else(invalid)?;
     if let Some(found) = certificates(&outer) {
@@ -98,7 +102,8 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// All certificates of a PEM text; `None` if there is none or one of them cannot be trusted.
-fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+#[must_use]
+pub fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let mut roots = RootCertStore::empty();
     let mut found = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(pem) {

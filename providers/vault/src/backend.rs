@@ -1,0 +1,515 @@
+//! The operations on a store (providers specification 8.5 and 8.9), independent of how a request arrived.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use latchkey_provider_sdk::{
+    Credential, ErrorClass, MetadataPolicy, Metrics, ProviderError, ReadCache, RemoteRef,
+    Validation, trust,
+};
+use latchkey_secret::{SecretData, SecretValue};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use crate::body::Value;
+use crate::client::answer::error_text;
+use crate::client::tls::{self, ClientCertificate};
+use crate::client::{Answer, Call, ClientOptions, Limits, Token, VaultClient};
+use crate::credentials::CredentialSource;
+use crate::paths::{ApiPath, KvVersion, data_path, metadata_path};
+use crate::session::{Material, REVOKE_TIMEOUT, Session, SessionParts};
+use crate::sessions::{SessionId, Sessions};
+use crate::settings::{AccountToken, Auth, Roots, Settings};
+use crate::values;
+
+const READ: &str = "ReadSecretData";
+const READ_METADATA: &str = "ReadSecretMetadata";
+const READ_MOUNT: &str = "ReadMount";
+
+/// Text by which Vault says that a path belongs to a version 2 engine but is not one of its paths.
+const VERSIONED_HINT: &str = "Invalid path for a versioned K/V secrets engine";
+
+/// A configured store: its settings and the identity of the resource they came from.
+#[derive(Clone)]
+pub struct Store {
+    /// Namespace of the resource.
+    pub namespace: String,
+    /// Name of the resource.
+    pub name: String,
+    /// Changes whenever the resource does: its uid and generation.
+    pub revision: String,
+    /// The checked content.
+    pub settings: Settings,
+}
+
+/// All stores that this process serves, with their clients and tokens.
+pub struct Backend {
+    sessions: Sessions,
+    revocations: TaskTracker,
+    /// Data and metadata as they were read, for the reads of one reconcile.
+    reads: ReadCache<Zeroizing<Vec<u8>>>,
+    limits: Limits,
+    metrics: Metrics,
+}
+
+/// What a backend is made with.
+pub struct BackendOptions {
+    /// Bounds of the calls to a server.
+    pub limits: Limits,
+    /// Stores whose tokens are kept; with zero each request logs in and revokes.
+    pub token_cache_size: usize,
+    /// How long reads are shared when the caller names no reconcile; zero for not at all.
+    pub read_cache_ttl: Duration,
+    /// The series of this process.
+    pub metrics: Metrics,
+    /// Ends the tasks of the backend.
+    pub stop: CancellationToken,
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// A backend without any session. Must be called inside a Tokio runtime.
+    #[must_use]
+    pub fn new(options: BackendOptions) -> Self {
+        let hits = options.metrics.read_cache_hits.clone();
+        Self {
+            sessions: Sessions::new(options.token_cache_size),
+            revocations: TaskTracker::new(),
+            reads: ReadCache::new(options.read_cache_ttl, hits, options.stop),
+            limits: options.limits,
+            metrics: options.metrics,
+        }
+    }
+
+    /// Reads one value: the whole secret as JSON, or one property of it; of its data or, in fetch mode, of its metadata.
+    ///
+    /// # Errors
+    ///
+    /// - `SECRET_NOT_FOUND` only if the engine says that the secret or version is absent or deleted;
+    /// - `PROPERTY_NOT_FOUND`, `INVALID_PAYLOAD`, `INVALID_ARGUMENT`, `INVALID_CONFIG`, `UNAUTHENTICATED`,
+    ///   `PERMISSION_DENIED` and those of the connection and of the credential lookup.
+    pub async fn get_secret(
+        &self,
+        store: &Store,
+        credentials: &impl CredentialSource,
+        remote: &RemoteRef,
+    ) -> Result<SecretValue, ProviderError> {
+        let data = self.read(store, credentials, remote).await?;
+        if !remote.property.is_empty() {
+            return values::property(&data, &remote.property);
+        }
+        // Upstream answers a secret without any metadata with nothing rather than with `{}`.
+        if remote.metadata_policy == MetadataPolicy::Fetch && data.as_slice() == b"{}" {
+            return Ok(SecretValue::default());
+        }
+        values::whole(&data)
+    }
+
+    /// Reads one secret, or one property that is an object, as a map.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Backend::get_secret`]; `INVALID_PAYLOAD` if there is no object to take apart.
+    pub async fn get_secret_map(
+        &self,
+        store: &Store,
+        credentials: &impl CredentialSource,
+        remote: &RemoteRef,
+    ) -> Result<SecretData, ProviderError> {
+        let data = self.read(store, credentials, remote).await?;
+        if remote.property.is_empty() {
+            return values::members(&data);
+        }
+        values::members(values::property(&data, &remote.property)?.expose())
+    }
+
+    /// Checks that a token can be obtained and, as far as the server tells, that the mount is a key-value engine of the right
+    /// version. Reads no secret.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_CONFIG`, `UNAUTHENTICATED` and those of the connection and of the credential lookup.
+    pub async fn validate(
+        &self,
+        store: &Store,
+        credentials: &impl CredentialSource,
+    ) -> Result<Validation, ProviderError> {
+        let session = self.session(store, credentials).await?;
+        session.check_token(credentials).await?;
+        check_mount(&session, credentials).await?;
+        Ok(Validation::ready())
+    }
+
+    /// Revokes all tokens, best effort within two seconds.
+    pub async fn shutdown(&self) {
+        self.sessions.clear();
+        self.revocations.close();
+        if tokio::time::timeout(REVOKE_TIMEOUT, self.revocations.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "not all vault tokens could be revoked before the end; they are left to expire"
+            );
+        }
+    }
+
+    /// The data of a secret, or the map of strings that fetch mode makes of its metadata, as the text of a JSON object.
+    async fn read(
+        &self,
+        store: &Store,
+        credentials: &impl CredentialSource,
+        remote: &RemoteRef,
+    ) -> Result<Arc<Zeroizing<Vec<u8>>>, ProviderError> {
+        let settings = &store.settings;
+        let mount = settings.mount.as_deref();
+        let is_fetch = remote.metadata_policy == MetadataPolicy::Fetch;
+        let version = version_query(settings.version, remote)?;
+        let mut call = if is_fetch {
+            if settings.version == KvVersion::V1 {
+                return Err(ProviderError::invalid_argument(
+                    "cannot perform metadata fetch operations with kv version v1",
+                ));
+            }
+            Call::get(
+                READ_METADATA,
+                metadata_path(mount, settings.version, &remote.key)?,
+            )
+        } else {
+            Call::get(READ, data_path(mount, settings.version, &remote.key)?)
+        };
+        if !is_fetch {
+            call.query = version.map(|version| ("version", version.to_string()));
+        }
+        let session = self.session(store, credentials).await?;
+        let version = version.unwrap_or_default();
+        let object = format!("{} {} {version} {}", session.identity, call.name, call.path);
+        self.reads
+            .fetch(credentials.reconcile_id(), &object, || {
+                fetch(&session, credentials, &call)
+            })
+            .await
+    }
+
+    /// The session of a store, after its references were looked up.
+    async fn session(
+        &self,
+        store: &Store,
+        credentials: &impl CredentialSource,
+    ) -> Result<Arc<Session>, ProviderError> {
+        let settings = &store.settings;
+        let mut version = store.revision.clone();
+        let mut note = |credential: Credential| {
+            // Writing to a string cannot fail.
+            let _ = write!(version, " {}", credential.version);
+            credential.value
+        };
+        let from_pem = |value: SecretValue| {
+            trust::certificates(value.expose()).ok_or_else(|| {
+                ProviderError::invalid_config("caProvider holds no certificates in PEM form")
+            })
+        };
+        let authorities = match &settings.roots {
+            Some(Roots::Secret(reference) | Roots::ConfigMap(reference))
+                if credentials.is_cluster_wide() && reference.namespace.is_none() =>
+            {
+                return Err(ProviderError::invalid_config(
+                    "missing namespace on caProvider secret",
+                ));
+            }
+            Some(Roots::Secret(reference)) => {
+                let found = credentials.secret_key(reference.selector()).await?;
+                Some(from_pem(note(found))?)
+            }
+            Some(Roots::ConfigMap(reference)) => {
+                let found = credentials.config_map_key(reference.selector()).await?;
+                Some(from_pem(note(found))?)
+            }
+            Some(Roots::Bundle(bundle)) => Some(trust::bundle_certificates(bundle)?),
+            None => None,
+        };
+        let certificate = match &settings.certificate {
+            Some(reference) => Some((
+                note(
+                    credentials
+                        .secret_key(reference.certificate.selector())
+                        .await?,
+                ),
+                note(credentials.secret_key(reference.key.selector()).await?),
+            )),
+            None => None,
+        };
+        let mut material = Material::default();
+        match &settings.auth {
+            Auth::Token(reference) => {
+                material.static_token = Some(Token::try_new(note(
+                    credentials.secret_key(reference.selector()).await?,
+                ))?);
+            }
+            Auth::Kubernetes {
+                account: AccountToken::Secret(reference),
+                ..
+            } => {
+                material.account_token =
+                    Some(note(credentials.secret_key(reference.selector()).await?));
+            }
+            Auth::None | Auth::Kubernetes { .. } => {}
+        }
+        let id = SessionId {
+            namespace: store.namespace.clone(),
+            name: store.name.clone(),
+            credential_namespace: credentials.namespace().to_owned(),
+            is_cluster_wide: credentials.is_cluster_wide(),
+        };
+        let identity = format!("{id:?} {version}");
+        self.sessions.get_or_make(id, &version, || {
+            let is_tls = settings.server.scheme() == "https";
+            let tls = if is_tls {
+                let certificate = certificate
+                    .as_ref()
+                    .map(|(chain, key)| ClientCertificate { chain, key });
+                tls::client_config(authorities, certificate)?
+            } else {
+                tls::plain()
+            };
+            let client = VaultClient::try_new(ClientOptions {
+                server: settings.server.clone(),
+                headers: settings.headers.clone(),
+                tls,
+                consistency: settings.consistency,
+                limits: self.limits,
+                metrics: self.metrics.clone(),
+            })?;
+            Ok(Session::new(SessionParts {
+                identity,
+                settings: settings.clone(),
+                client,
+                material,
+                revocations: self.revocations.clone(),
+                metrics: self.metrics.clone(),
+            }))
+        })
+    }
+}
+
+/// The data or the metadata that `call` reads, as the text of a JSON object.
+async fn fetch(
+    session: &Session,
+    credentials: &impl CredentialSource,
+    call: &Call,
+) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+    let answer = session.call(credentials, call).await?;
+    let body = match accepted(&answer, session, &call.path) {
+        Ok(body) => body,
+        Err(error) if error.class() == ErrorClass::SecretNotFound => {
+            // Version 1 answers a version 2 path like any other missing secret. Before anybody deletes something because of
+            // it, the server is asked whether the mount is what the store says (P-33).
+            check_mount(session, credentials).await?;
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    };
+    if call.name == READ_METADATA {
+        return values::metadata(data_member(body)?);
+    }
+    let data = secret_data(body, session.settings.version)?;
+    Ok(Zeroizing::new(data.text().to_vec()))
+}
+
+/// The version as a number; `None` for the current one.
+///
+/// # Errors
+///
+/// `INVALID_ARGUMENT` for text that is no number, and for any version with version 1 of the engine (P-32).
+fn version_query(engine: KvVersion, remote: &RemoteRef) -> Result<Option<u64>, ProviderError> {
+    if remote.version.is_empty() {
+        return Ok(None);
+    }
+    if engine == KvVersion::V1 {
+        return Err(ProviderError::invalid_argument(
+            "kv version v1 has no versions: remoteRef.version must be empty",
+        ));
+    }
+    match remote.version.parse() {
+        Ok(version) => Ok(Some(version)),
+        Err(_) => Err(ProviderError::invalid_argument(format!(
+            "version \"{}\" is not a number",
+            remote.version
+        ))),
+    }
+}
+
+/// The body of an answer that has what was asked for.
+///
+/// Only what the engine itself says about a missing secret becomes `SECRET_NOT_FOUND`: it may make an agent delete a Secret.
+/// A wrong mount (P-33), a missing namespace and a proxy's own 404 are other errors.
+fn accepted<'a>(
+    answer: &'a Answer,
+    session: &Session,
+    path: &ApiPath,
+) -> Result<Value<'a>, ProviderError> {
+    let origin = session.client.origin();
+    let status = answer.status;
+    let secrets = session.secrets();
+    let secrets: Vec<&SecretValue> = secrets.iter().collect();
+    if status.is_success() {
+        return answer.json();
+    }
+    let text = answer.error_text(&secrets);
+    let detailed = |what: &str| {
+        if text.is_empty() {
+            format!("{what} {path} of vault server {origin}")
+        } else {
+            format!("{what} {path} of vault server {origin}: {text}")
+        }
+    };
+    Err(match status {
+        StatusCode::NOT_FOUND => not_found(answer.json()?, &secrets, &origin, path),
+        StatusCode::FORBIDDEN if text.contains("invalid token") || text.contains("bad token") => {
+            ProviderError::new(
+                ErrorClass::Unauthenticated,
+                detailed("the token was not accepted for"),
+            )
+        }
+        StatusCode::UNAUTHORIZED => ProviderError::new(
+            ErrorClass::Unauthenticated,
+            detailed("the token was not accepted for"),
+        ),
+        StatusCode::FORBIDDEN => {
+            ProviderError::new(ErrorClass::PermissionDenied, detailed("cannot read"))
+        }
+        StatusCode::BAD_REQUEST => ProviderError::invalid_argument(detailed("cannot read")),
+        StatusCode::METHOD_NOT_ALLOWED => ProviderError::invalid_config(detailed("cannot read")),
+        other => ProviderError::internal(format!(
+            "status {} for {path} of vault server {origin}",
+            other.as_u16()
+        )),
+    })
+}
+
+fn not_found(
+    body: Value<'_>,
+    secrets: &[&SecretValue],
+    origin: &str,
+    path: &ApiPath,
+) -> ProviderError {
+    let text = error_text(body, secrets);
+    if !text.is_empty() {
+        return ProviderError::invalid_config(format!(
+            "no secrets at {path} of vault server {origin}: {text}"
+        ));
+    }
+    if body
+        .messages("warnings")
+        .iter()
+        .any(|warning| warning.contains(VERSIONED_HINT))
+    {
+        return ProviderError::invalid_config(format!(
+            "the engine at {path} of vault server {origin} has version 2, but not at this path: check path and version"
+        ));
+    }
+    let is_deleted = body
+        .member("data")
+        .and_then(|data| data.member("data"))
+        .is_some_and(Value::is_null);
+    let is_absent = body.member("errors").is_some_and(Value::is_empty_array);
+    if is_deleted || is_absent {
+        return ProviderError::secret_not_found();
+    }
+    ProviderError::new(
+        ErrorClass::BackendUnavailable,
+        format!(
+            "the answer with status 404 for {path} does not come from a key-value engine of vault server {origin}"
+        ),
+    )
+}
+
+/// The member `data` of an answer.
+fn data_member(body: Value<'_>) -> Result<Value<'_>, ProviderError> {
+    body.member("data")
+        .ok_or_else(|| ProviderError::invalid_payload("failed to find data field"))
+}
+
+/// The secret in the answer to a read.
+fn secret_data(body: Value<'_>, version: KvVersion) -> Result<Value<'_>, ProviderError> {
+    let mut data = data_member(body)?;
+    if version == KvVersion::V2 {
+        data = data_member(data)?;
+    }
+    if data.is_null() {
+        return Err(ProviderError::secret_not_found());
+    }
+    if !data.is_object() {
+        return Err(ProviderError::invalid_payload(
+            "the data field is not an object",
+        ));
+    }
+    Ok(data)
+}
+
+/// Asks the server what is mounted where the store says a key-value engine is (8.9). A server that does not want to tell is
+/// not held against the store.
+///
+/// # Errors
+///
+/// `INVALID_CONFIG` if it is something else.
+async fn check_mount(
+    session: &Session,
+    credentials: &impl CredentialSource,
+) -> Result<(), ProviderError> {
+    let settings = &session.settings;
+    let Some(mount) = &settings.mount else {
+        return Ok(());
+    };
+    let call = Call::get(
+        READ_MOUNT,
+        ApiPath::fixed("sys/internal/ui/mounts").join(mount)?,
+    );
+    let answer = session.ask(credentials, &call).await?;
+    if !answer.status.is_success() {
+        return Ok(());
+    }
+    let Ok(body) = answer.json() else {
+        return Ok(());
+    };
+    let Some(data) = body.member("data") else {
+        return Ok(());
+    };
+    let text = |value: Option<Value<'_>>| value.and_then(Value::plain);
+    let wanted = match settings.version {
+        KvVersion::V1 => "1",
+        KvVersion::V2 => "2",
+    };
+    if let Some(engine) =
+        text(data.member("type")).filter(|engine| engine != "kv" && engine != "generic")
+    {
+        return Err(ProviderError::invalid_config(format!(
+            "expected engine type kv at {mount} found {engine}"
+        )));
+    }
+    let found = text(
+        data.member("options")
+            .and_then(|options| options.member("version")),
+    )
+    .unwrap_or("1".to_owned());
+    if found != wanted {
+        return Err(ProviderError::invalid_config(format!(
+            "expected kv engine version {wanted} found version {found}"
+        )));
+    }
+    // With version 2 the path must be the mount itself: `data/` is inserted right behind it.
+    if let Some(actual) = text(data.member("path"))
+        && settings.version == KvVersion::V2
+        && actual.trim_matches('/') != mount
+    {
+        return Err(ProviderError::invalid_config(format!(
+            "path \"{mount}\" is not a mount: the engine is mounted at \"{}\"",
+            actual.trim_matches('/')
+        )));
+    }
+    Ok(())
+}
