@@ -20,7 +20,10 @@ pub trait Resources: Send + Sync + 'static {
 
 /// Resources given by the program.
 #[derive(Clone, Default)]
-pub struct FixedResources(Arc<Mutex<BTreeMap<(String, String), Arc<Fake>>>>);
+pub struct FixedResources(Arc<Mutex<ByName>>);
+
+/// Resources by namespace and name.
+type ByName = BTreeMap<(String, String), Arc<Fake>>;
 
 impl Resources for Cluster {
     async fn fake(&self, context: &RequestContext) -> Result<Arc<Fake>> {

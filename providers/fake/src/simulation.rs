@@ -240,7 +240,7 @@ impl Rule {
         let index = *matched;
         *matched += 1;
         let fires = index >= self.after
-            && (index - self.after) % self.every == 0
+            && (index - self.after).is_multiple_of(self.every)
             && self.times.is_none_or(|times| *failed < times)
             && random.unit() < self.probability;
         *failed += u64::from(fires);

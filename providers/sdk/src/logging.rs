@@ -38,6 +38,17 @@ pub fn install(filter: &str) -> Result<(), InvalidFilter> {
     Ok(())
 }
 
+/// Logs panics with their place only: the text of a panic may quote what was worked on.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(place, "a task panicked");
+    }));
+}
+
 fn clamped(filter: &str) -> Result<EnvFilter, InvalidFilter> {
     let invalid = || InvalidFilter {
         filter: filter.to_owned(),

@@ -111,6 +111,7 @@ pub fn run_server<P: Provider>(
     build: impl FnOnce(&ServerContext) -> P,
 ) -> Result<(), ServerError> {
     logging::install(&args.log_level)?;
+    logging::install_panic_hook();
     // Only the first installation of a process counts; another one of the same provider is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -184,7 +184,7 @@ fn join(text: &[u8], preserve: bool) -> Found<'static> {
     let mut members: Vec<(&[u8], &[u8])> = Vec::new();
     for member in json::elements(text)
         .filter(|element| json::kind(element) == Some(Kind::Object))
-        .flat_map(|element| json::members(element))
+        .flat_map(json::members)
     {
         match members.iter_mut().find(|(key, _)| *key == member.key) {
             Some((_, value)) if !preserve => *value = member.value,

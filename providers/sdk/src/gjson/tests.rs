@@ -221,7 +221,7 @@ fn document() -> impl proptest::strategy::Strategy<Value = String> {
         "1", "-2", "true", "false", "\"x\"", "\"y z\"", "{}", "[]",
     ])
     .prop_map(str::to_owned);
-    let value = leaf.prop_recursive(3, 24, 4, |inner| {
+    leaf.prop_recursive(3, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4)
                 .prop_map(|list| format!("[{}]", list.join(", "))),
@@ -240,8 +240,7 @@ fn document() -> impl proptest::strategy::Strategy<Value = String> {
                 format!("{{{}}}", members.join(","))
             }),
         ]
-    });
-    value
+    })
 }
 
 proptest::proptest! {
