@@ -1,5 +1,35 @@
 //! A generic CSI node plugin for inline secret volumes: kubelet registration, NodePublishVolume and NodeUnpublishVolume, tmpfs
 //! mounts, atomic rotation, recovery after a restart. It knows no custom resource: what a volume shows comes from a
 //! [`backend::Backend`].
+//!
+//! How the parts meet: [`Plugin::run`] opens the node's directories, takes over what an earlier process mounted and serves two
+//! sockets. A publish is checked (`publish`), becomes a command to the task of its target (`volumes`), which asks the backend for
+//! content, makes files of it (`layout`) in a tmpfs that nobody sees (`mount`), remembers the volume on disk (`state`) and attaches
+//! it. From then on the task follows the backend's updates until the unpublish.
 
 pub mod backend;
+mod blocking;
+mod board;
+pub mod config;
+mod digest;
+mod error;
+pub mod events;
+mod identity;
+mod layout;
+mod metrics;
+mod mount;
+mod node;
+mod plugin;
+mod publish;
+mod registration;
+mod socket;
+mod state;
+mod status;
+mod target;
+#[cfg(test)]
+mod testing;
+mod volumes;
+
+pub use config::{Config, DRIVER_NAME};
+pub use plugin::{Plugin, PluginError, PluginHandle};
+pub use socket::SocketError;

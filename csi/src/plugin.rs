@@ -1,0 +1,488 @@
+//! The plugin: puts the parts together and runs them.
+//!
+//! Served on `<kubelet root>/plugins/<driver>/csi.sock`: `csi.v1.Identity` and `csi.v1.Node`. Served on
+//! `<kubelet root>/plugins_registry/<driver>-reg.sock`: `pluginregistration.Registration`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use latchkey_proto::csi::v1::ProbeRequest;
+use latchkey_proto::csi::v1::identity_client::IdentityClient;
+use latchkey_proto::csi::v1::identity_server::IdentityServer;
+use latchkey_proto::csi::v1::node_server::NodeServer;
+use latchkey_proto::pluginregistration::registration_server::RegistrationServer;
+use prometheus_client::registry::Registry;
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Endpoint, Server};
+
+use crate::backend::Backend;
+use crate::board::Board;
+use crate::config::{Config, Selinux};
+use crate::events::{Event, EventSink};
+use crate::identity::IdentityService;
+use crate::metrics::Metrics;
+use crate::mount::{Mounter, mountinfo};
+use crate::node::NodeService;
+use crate::registration::{self, RegistrationService, Word};
+use crate::socket::{BACKLOG, Keeper, Socket, SocketError};
+use crate::state::StateStore;
+use crate::status::Health;
+use crate::target::Roots;
+use crate::volumes::Volumes;
+use crate::volumes::disk::Disk;
+
+/// Largest request, bytes (csi.md 1.2).
+const MAX_MESSAGE: usize = 4 << 20;
+
+/// Concurrent calls on one connection.
+const MAX_STREAMS: u32 = 1024;
+
+/// How long open connections may finish at shutdown.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long the loop-back Probe of [`PluginHandle::live`] may take.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Largest volume, bytes, that [`Config::max_volume_bytes`] may allow.
+const HARD_VOLUME_LIMIT: u64 = 16 << 20;
+
+/// Why the plugin cannot start, or why it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// A setting is out of its range.
+    #[error("{0}")]
+    Config(&'static str),
+    /// kubelet's directory is not where it was said to be.
+    #[error("failed to open {path}: is --kubelet-root right, and mounted at the same path?")]
+    KubeletRoot {
+        /// The directory.
+        path: String,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The plugin's own directory.
+    #[error("failed to make {path}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Mounting does not work at all.
+    #[error("this process cannot mount: it needs CAP_SYS_ADMIN (a privileged container)")]
+    Mount(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is on the node cannot be read.
+    #[error("failed to read the volumes of this node")]
+    Recover(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A server that must live ended.
+    #[error("the server on a socket of the plugin ended")]
+    Server(#[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+}
+
+/// A CSI node plugin that is not running yet.
+#[derive(Debug)]
+pub struct Plugin {
+    config: Arc<Config>,
+    board: Arc<Board>,
+    metrics: Metrics,
+    health: Arc<Health>,
+    events: EventSink,
+    pod_info_on_mount: Arc<AtomicBool>,
+}
+
+/// Answers whether a plugin is well, and tells it what it cannot know by itself. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PluginHandle {
+    config: Arc<Config>,
+    health: Arc<Health>,
+    pod_info_on_mount: Arc<AtomicBool>,
+}
+
+// === impl PluginHandle ===
+
+impl PluginHandle {
+    /// For `/livez`: the CSI socket answers a Probe within 1 s, whatever it answers.
+    ///
+    /// # Errors
+    ///
+    /// Why not, for a person.
+    pub async fn live(&self) -> Result<(), String> {
+        if !self.health.is_recovered() {
+            // Still starting: the probe of the kubelet has a start-up allowance for that.
+            return Ok(());
+        }
+        match tokio::time::timeout(PROBE, self.probe()).await {
+            Ok(result) => result,
+            Err(_) => Err("the CSI socket did not answer within 1 s".to_owned()),
+        }
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        let path = self.config.csi_socket();
+        let connector = tower::service_fn(move |_| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        // The address is never used: the connector knows the socket.
+        let channel =
+            Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
+        match IdentityClient::new(channel).probe(ProbeRequest {}).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == tonic::Code::FailedPrecondition => Ok(()),
+            Err(status) => Err(format!("the CSI socket answers {}", status.code())),
+        }
+    }
+
+    /// For `/readyz`: the volumes of an earlier process are taken over, and kubelet registered the driver.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, for a person. Providers and the API server are not asked.
+    pub fn ready(&self) -> Result<(), String> {
+        if !self.health.is_recovered() {
+            return Err("the volumes of this node are still being read".to_owned());
+        }
+        if let Some(reason) = self.health.unfit() {
+            return Err(reason);
+        }
+        if !self.health.is_registered() {
+            return Err("kubelet has not registered the driver".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Says whether the CSIDriver object has `podInfoOnMount: true`; without it nothing in a request is believed and publishes
+    /// fail (csi.md R7). `true` until told otherwise.
+    pub fn set_pod_info_on_mount(&self, enabled: bool) {
+        self.pod_info_on_mount.store(enabled, Ordering::Relaxed);
+    }
+}
+
+// === impl Plugin ===
+
+impl Plugin {
+    /// A plugin with these settings.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let board = Arc::new(Board::default());
+        Self {
+            config: Arc::new(config),
+            metrics: Metrics::new(board.clone()),
+            board,
+            health: Arc::default(),
+            events: EventSink::default(),
+            pod_info_on_mount: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    /// Calls `sink` for everything worth a Kubernetes event. It must return at once.
+    #[must_use]
+    pub fn on_event(mut self, sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.events = EventSink::new(sink);
+        self
+    }
+
+    /// Registers the metrics `latchkey_csi_*`.
+    pub fn register(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    /// For health checks, before and while the plugin runs.
+    #[must_use]
+    pub fn handle(&self) -> PluginHandle {
+        PluginHandle {
+            config: self.config.clone(),
+            health: self.health.clone(),
+            pod_info_on_mount: self.pod_info_on_mount.clone(),
+        }
+    }
+
+    /// Takes over the volumes of this node, serves kubelet until `cancel`, then ends in order (csi.md 3.3, 7.6). Sockets, mounts
+    /// and state files stay.
+    ///
+    /// # Errors
+    ///
+    /// A [`PluginError`] where the node or the settings make serving impossible, or a server ended by itself.
+    pub async fn run<B: Backend>(
+        self,
+        backend: B,
+        cancel: CancellationToken,
+    ) -> Result<(), PluginError> {
+        let config = self.config.clone();
+        check_config(&config)?;
+        let csi_socket = Socket::new(&config.csi_socket())?;
+        let registration_socket = Socket::new(&config.registration_socket())?;
+        let disk = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || open_disk(&config))
+                .await
+                .map_err(|error| PluginError::Mount(Box::new(error)))??
+        };
+        self.look_at_node(&disk);
+        let volumes = Volumes::new(
+            config.clone(),
+            backend,
+            disk,
+            self.metrics.clone(),
+            self.board.clone(),
+            self.events.clone(),
+        );
+        volumes
+            .recover()
+            .await
+            .map_err(|error| PluginError::Recover(Box::new(error)))?;
+        self.health.set_recovered();
+
+        let result = self
+            .serve(&volumes, csi_socket, registration_socket, &cancel)
+            .await;
+        volumes.stop().await;
+        result
+    }
+
+    async fn serve<B: Backend>(
+        &self,
+        volumes: &Volumes<B>,
+        csi_socket: Socket,
+        registration_socket: Socket,
+        cancel: &CancellationToken,
+    ) -> Result<(), PluginError> {
+        let servers = CancellationToken::new();
+        let _stop_servers = servers.clone().drop_guard();
+        let mut tasks = JoinSet::new();
+
+        let (connections, incoming) = mpsc::channel(BACKLOG);
+        let Some(bound) = self
+            .keeper(csi_socket, connections, Arc::default())
+            .bind(cancel)
+            .await?
+        else {
+            return Ok(());
+        };
+        let identity = IdentityService {
+            config: self.config.clone(),
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+        };
+        let node = NodeService {
+            config: self.config.clone(),
+            volumes: volumes.clone(),
+            metrics: self.metrics.clone(),
+            pod_info_on_mount: self.pod_info_on_mount.clone(),
+            health: self.health.clone(),
+        };
+        let server = Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .add_service(IdentityServer::new(identity).max_decoding_message_size(MAX_MESSAGE))
+            .add_service(NodeServer::new(node).max_decoding_message_size(MAX_MESSAGE))
+            .serve_with_incoming_shutdown(
+                ReceiverStream::new(incoming),
+                servers.clone().cancelled_owned(),
+            );
+        tasks.spawn(server);
+        let accepting = servers.clone();
+        tasks.spawn(async move {
+            bound.run(accepting).await;
+            Ok(())
+        });
+
+        // kubelet dials the CSI socket as soon as it sees this one.
+        let touch = Arc::new(Notify::new());
+        let (connections, incoming) = mpsc::channel(BACKLOG);
+        let (word, words) = watch::channel(Word::None);
+        let registration = RegistrationService {
+            config: self.config.clone(),
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            events: self.events.clone(),
+            word,
+        };
+        let server = Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .add_service(
+                RegistrationServer::new(registration).max_decoding_message_size(MAX_MESSAGE),
+            )
+            .serve_with_incoming_shutdown(
+                ReceiverStream::new(incoming),
+                servers.clone().cancelled_owned(),
+            );
+        tasks.spawn(server);
+        let Some(bound) = self
+            .keeper(registration_socket, connections, touch.clone())
+            .bind(cancel)
+            .await?
+        else {
+            return Ok(());
+        };
+        let accepting = servers.clone();
+        tasks.spawn(async move {
+            bound.run(accepting).await;
+            Ok(())
+        });
+        let supervised =
+            registration::supervise(self.config.clone(), words, touch, servers.clone());
+        tasks.spawn(async move {
+            supervised.await;
+            Ok(())
+        });
+        let (janitor, swept) = (servers.clone(), volumes.clone());
+        tasks.spawn(async move {
+            swept.run_janitor(&janitor).await;
+            Ok(())
+        });
+
+        let result = tokio::select! {
+            () = cancel.cancelled() => Ok(()),
+            ended = tasks.join_next() => Err(ended_early(ended)),
+        };
+        volumes.drain().await;
+        servers.cancel();
+        let finished = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GOODBYE, finished).await.is_err() {
+            tasks.shutdown().await;
+        }
+        result
+    }
+
+    fn keeper(
+        &self,
+        socket: Socket,
+        connections: mpsc::Sender<std::io::Result<UnixStream>>,
+        touch: Arc<Notify>,
+    ) -> Keeper {
+        Keeper {
+            socket,
+            connections,
+            any_peer: self.config.relaxations.any_peer,
+            touch,
+            health: self.health.clone(),
+            recreated: self.metrics.socket_recreated.clone(),
+        }
+    }
+
+    /// What is wrong with this node, if anything.
+    fn look_at_node(&self, disk: &Disk) {
+        self.metrics.mount_api(disk.mounter.api().as_str());
+        if !disk.mounter.noswap() && swap_is_on() {
+            self.metrics.swap_exposed.set(1);
+            self.events.send(Event::SwapExposed);
+            if self.config.require_noswap {
+                self.health.set_unfit(
+                    "swap is on and the kernel cannot keep volumes out of it".to_owned(),
+                );
+            }
+        }
+        if self.config.relaxations.extra_target_root.is_none() && !is_shared(&self.config) {
+            tracing::error!(
+                "kubelet's pods directory is not shared: mounts would not reach containers"
+            );
+            self.health.set_unfit(
+                "kubelet's pods directory is not shared; mount it with Bidirectional propagation"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+fn check_config(config: &Config) -> Result<(), PluginError> {
+    let name = config.driver_name.as_bytes();
+    let letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
+    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    if name.len() > 63 || !letter(name.first()) || !letter(name.last()) || !name.iter().all(legal) {
+        return Err(PluginError::Config(
+            "the driver name must be domain-like, at most 63 bytes, first and last a letter",
+        ));
+    }
+    if config.node_name.is_empty() || config.node_name.len() > 256 {
+        return Err(PluginError::Config(
+            "the node name must have 1 to 256 bytes",
+        ));
+    }
+    if config.max_volume_bytes > HARD_VOLUME_LIMIT {
+        return Err(PluginError::Config("a volume may have at most 16 MiB"));
+    }
+    if config.generation_grace > Duration::from_secs(60) {
+        return Err(PluginError::Config(
+            "the grace of a generation may be at most 60 s",
+        ));
+    }
+    Ok(())
+}
+
+fn open_disk(config: &Config) -> Result<Disk, PluginError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let pods = config.pods_directory();
+    let root = |path: &std::path::Path, source| PluginError::KubeletRoot {
+        path: path.display().to_string(),
+        source,
+    };
+    let roots = Roots::open(&pods, config.relaxations.extra_target_root.as_deref())
+        .map_err(|source| root(&pods, source))?;
+    let registry = config.kubelet_root.join("plugins_registry");
+    std::fs::metadata(&registry).map_err(|source| root(&registry, source))?;
+    let directory = config.plugin_directory();
+    let made = |source| PluginError::Directory {
+        path: directory.display().to_string(),
+        source,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(&directory)
+        .map_err(made)?;
+    let store = StateStore::open(&directory).map_err(made)?;
+    let mounter =
+        Mounter::start(&directory).map_err(|error| PluginError::Mount(Box::new(error)))?;
+    let selinux = std::path::Path::new("/sys/fs/selinux/enforce").exists();
+    let (context, read_only) = match (&config.selinux, selinux) {
+        (Selinux::Context(label), true) => (Some(label.clone()), true),
+        (Selinux::Relabel, true) => (None, false),
+        (Selinux::Off, true) | (_, false) => (None, true),
+    };
+    Ok(Disk {
+        mounter,
+        roots,
+        store,
+        context,
+        read_only,
+    })
+}
+
+fn swap_is_on() -> bool {
+    std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() > 1)
+}
+
+/// Whether mounts below kubelet's pods directory reach other namespaces.
+fn is_shared(config: &Config) -> bool {
+    let Ok(pods) = config.pods_directory().canonicalize() else {
+        return false;
+    };
+    let Ok(mounts) = mountinfo::read() else {
+        return false;
+    };
+    let above = mounts.iter().filter(|mount| pods.starts_with(&mount.point));
+    above
+        .max_by_key(|mount| mount.point.len())
+        .is_some_and(|mount| mount.shared)
+}
+
+fn ended_early(
+    ended: Option<Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>>,
+) -> PluginError {
+    PluginError::Server(match ended {
+        Some(Ok(Err(error))) => Some(Box::new(error)),
+        Some(Err(error)) => Some(Box::new(error)),
+        Some(Ok(Ok(()))) | None => None,
+    })
+}

@@ -1,0 +1,131 @@
+//! Our own registrar: the service that kubelet asks on `plugins_registry/<driver>-reg.sock` (csi.md 3.1, 3.3).
+//!
+//! | RPC | answer |
+//! |---|---|
+//! | GetInfo | type, name, endpoint and version; from memory, kubelet waits 1 s |
+//! | NotifyRegistrationStatus | remembered; a refusal makes the socket appear anew after 5, 30, 120 s |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use latchkey_proto::pluginregistration::registration_server::Registration;
+use latchkey_proto::pluginregistration::{
+    InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::config::Config;
+use crate::error::one_line;
+use crate::events::{Event, EventSink};
+use crate::metrics::Metrics;
+use crate::status::Health;
+
+/// CSI versions that kubelet may pick from; it takes the highest it knows.
+const SUPPORTED_VERSIONS: [&str; 1] = ["1.0.0"];
+
+/// Pauses after the first, second and every further refusal.
+const RETRIES: [Duration; 3] = [
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
+
+/// After this long without a word from kubelet something is wrong with the path.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What kubelet said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Nothing yet.
+    None,
+    /// Registered.
+    Accepted,
+    /// Not registered, so many times in a row.
+    Refused(usize),
+}
+
+pub(crate) struct RegistrationService {
+    pub(crate) config: Arc<Config>,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Arc<Health>,
+    pub(crate) events: EventSink,
+    pub(crate) word: watch::Sender<Word>,
+}
+
+#[tonic::async_trait]
+impl Registration for RegistrationService {
+    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
+        self.metrics.kubelet_call("GetInfo");
+        Ok(Response::new(PluginInfo {
+            r#type: "CSIPlugin".to_owned(),
+            name: self.config.driver_name.clone(),
+            endpoint: self.config.csi_socket().display().to_string(),
+            supported_versions: SUPPORTED_VERSIONS.map(str::to_owned).to_vec(),
+        }))
+    }
+
+    async fn notify_registration_status(
+        &self,
+        request: Request<RegistrationStatus>,
+    ) -> Result<Response<RegistrationStatusResponse>, Status> {
+        self.metrics.kubelet_call("NotifyRegistrationStatus");
+        let RegistrationStatus {
+            plugin_registered,
+            error,
+        } = request.into_inner();
+        self.health.set_registered(plugin_registered);
+        self.metrics.registered.set(i64::from(plugin_registered));
+        if plugin_registered {
+            tracing::info!(
+                driver = self.config.driver_name,
+                "kubelet registered the driver"
+            );
+            self.word.send_replace(Word::Accepted);
+        } else {
+            let message = one_line(&error);
+            tracing::error!(error = message, "kubelet refused to register the driver");
+            self.word.send_modify(|word| {
+                *word = match *word {
+                    Word::Refused(times) => Word::Refused(times + 1),
+                    Word::None | Word::Accepted => Word::Refused(1),
+                };
+            });
+            self.events.send(Event::RegistrationFailed { message });
+        }
+        Ok(Response::new(RegistrationStatusResponse {}))
+    }
+}
+
+/// Makes the socket appear anew after a refusal, and warns where kubelet does not see it at all.
+pub(crate) async fn supervise(
+    config: Arc<Config>,
+    mut word: watch::Receiver<Word>,
+    touch: Arc<Notify>,
+    cancel: CancellationToken,
+) {
+    let watched = async {
+        if tokio::time::timeout(SILENCE, word.changed()).await.is_err() {
+            let socket = config.registration_socket();
+            tracing::warn!(socket = %socket.display(), "kubelet does not see the registration socket: is --kubelet-root right?");
+        }
+        loop {
+            let now = *word.borrow_and_update();
+            if let Word::Refused(times) = now {
+                let pause = RETRIES[times.saturating_sub(1).min(RETRIES.len() - 1)];
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => touch.notify_one(),
+                    _ = word.changed() => continue,
+                }
+            }
+            if word.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = watched => {}
+    }
+}

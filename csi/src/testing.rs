@@ -1,0 +1,181 @@
+//! What the mount tests share: a private mount namespace, a kubelet root in it, and a backend that does as it is told.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use parking_lot::Mutex;
+use rustix::mount::{MountFlags, MountPropagationFlags};
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::BroadcastStream;
+
+use crate::backend::{Backend, Failure, File, FileSet, Refusal, Update, VolumeRequest};
+
+/// Runs an async test as root in a mount namespace of its own, or says why not.
+pub(crate) fn in_mount_namespace<F: Future<Output = ()>>(
+    test: impl FnOnce(KubeletRoot) -> F + Send + 'static,
+) {
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root to mount");
+        return;
+    }
+    // Threads made by this one inherit its namespace, those of the other tests do not.
+    let thread = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", flags).unwrap();
+        let root = KubeletRoot::new();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(test(root));
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// A kubelet root on a shared tmpfs.
+pub(crate) struct KubeletRoot {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl KubeletRoot {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        rustix::mount::mount("test", &path, "tmpfs", MountFlags::empty(), None).unwrap();
+        rustix::mount::mount_change(&path, MountPropagationFlags::SHARED).unwrap();
+        for name in ["pods", "plugins", "plugins_registry"] {
+            std::fs::create_dir(path.join(name)).unwrap();
+        }
+        Self {
+            _directory: directory,
+            path,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn target(&self, uid: &str) -> PathBuf {
+        self.path
+            .join("pods")
+            .join(uid)
+            .join("volumes/kubernetes.io~csi/v/mount")
+    }
+
+    /// What kubelet does before it publishes.
+    pub(crate) fn make_volume_directory(&self, uid: &str) {
+        let directory = self.target(uid).parent().unwrap().to_owned();
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("vol_data.json"), "{}").unwrap();
+    }
+}
+
+/// A backend under the control of a test.
+#[derive(Clone)]
+pub(crate) struct Script(Arc<ScriptState>);
+
+struct ScriptState {
+    content: Mutex<Result<FileSet, Failure>>,
+    open: watch::Sender<bool>,
+    updates: broadcast::Sender<Update>,
+    firsts: AtomicUsize,
+    republished: AtomicUsize,
+    subscribed: AtomicUsize,
+}
+
+pub(crate) fn files(files: &[(&str, &str)]) -> FileSet {
+    let file = |(path, content): &(&str, &str)| File {
+        path: (*path).to_owned(),
+        mode: None,
+        content: (*content).to_owned().into(),
+    };
+    FileSet {
+        files: files.iter().map(file).collect(),
+    }
+}
+
+impl Script {
+    pub(crate) fn new(content: &[(&str, &str)]) -> Self {
+        Self(Arc::new(ScriptState {
+            content: Mutex::new(Ok(files(content))),
+            open: watch::Sender::new(true),
+            updates: broadcast::Sender::new(64),
+            firsts: AtomicUsize::new(0),
+            republished: AtomicUsize::new(0),
+            subscribed: AtomicUsize::new(0),
+        }))
+    }
+
+    /// What the next first fetches answer.
+    pub(crate) fn answer(&self, content: Result<FileSet, Failure>) {
+        *self.0.content.lock() = content;
+    }
+
+    /// Whether first fetches return.
+    pub(crate) fn set_open(&self, open: bool) {
+        self.0.open.send_replace(open);
+    }
+
+    pub(crate) fn update(&self, update: Update) {
+        // Nobody may be listening.
+        let _ = self.0.updates.send(update);
+    }
+
+    pub(crate) fn firsts(&self) -> usize {
+        self.0.firsts.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn republished(&self) -> usize {
+        self.0.republished.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn listeners(&self) -> usize {
+        self.0.updates.receiver_count()
+    }
+
+    pub(crate) fn subscribed(&self) -> usize {
+        self.0.subscribed.load(Ordering::SeqCst)
+    }
+}
+
+impl Backend for Script {
+    type Plan = ();
+
+    fn plan(&self, request: &VolumeRequest) -> Result<(), Refusal> {
+        match request.attributes.get("refuse") {
+            Some(_) => Err(Refusal("attribute refuse is refused".to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    async fn first(&self, (): &(), _: Instant) -> Result<FileSet, Failure> {
+        self.0.firsts.fetch_add(1, Ordering::SeqCst);
+        let mut open = self.0.open.subscribe();
+        let _ = open.wait_for(|open| *open).await;
+        self.0.content.lock().clone()
+    }
+
+    fn subscribe(&self, (): &()) -> BoxStream<'static, Update> {
+        self.0.subscribed.fetch_add(1, Ordering::SeqCst);
+        BroadcastStream::new(self.0.updates.subscribe())
+            .filter_map(|update| async { update.ok() })
+            .boxed()
+    }
+
+    fn republished(&self, (): &()) {
+        self.0.republished.fetch_add(1, Ordering::SeqCst);
+    }
+}

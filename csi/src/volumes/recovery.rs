@@ -1,0 +1,202 @@
+//! Start: what an earlier process left is taken over, without a write to any volume (csi.md 7.2).
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Inner;
+use super::actor::{Mounted, Phase, Spec, lost};
+use super::disk::{Disk, DiskError};
+use crate::backend::Backend;
+use crate::board::{VolumeHealth, VolumeStatus};
+use crate::events::Event;
+use crate::layout::writer;
+use crate::mount::{self, mountinfo};
+use crate::state::VolumeState;
+use crate::target::Target;
+
+/// A volume as the disk knows it.
+struct Found {
+    target: Target,
+    state: Option<VolumeState>,
+    mount: Option<FoundMount>,
+}
+
+struct FoundMount {
+    id: u64,
+    bytes: u64,
+    inodes: u64,
+    untidy: bool,
+}
+
+pub(super) async fn recover<B: Backend>(inner: &Arc<Inner<B>>) -> Result<(), DiskError> {
+    let disk = inner.disk.clone();
+    let boot_id = inner.boot_id.clone();
+    let found = match inner.blocking.run(move || reconcile(&disk, &boot_id)).await {
+        Ok(found) => found?,
+        Err(error) => return Err(DiskError::State(std::io::Error::other(error))),
+    };
+    let mut adopted = 0u64;
+    for Found {
+        target,
+        state,
+        mount,
+    } in found
+    {
+        match (state, mount) {
+            (Some(state), Some(mount)) => {
+                adopted += 1;
+                adopt(inner, target, &state, &mount);
+            }
+            (Some(state), None) => {
+                let spec = spec(inner, &state);
+                inner.board.set(&target, lost(&state.volume_id));
+                inner.events.send(Event::VolumeLost {
+                    request: spec.request.clone(),
+                });
+                inner.adopt(target, Phase::Lost(Box::new(spec)));
+            }
+            (None, Some(mount)) => {
+                adopted += 1;
+                inner
+                    .board
+                    .set(&target, status(String::new(), &mount, None));
+                inner.adopt(target, Phase::Unknown { mount_id: mount.id });
+            }
+            (None, None) => {}
+        }
+    }
+    inner.metrics.adopted.inc_by(adopted);
+    if adopted > 0 {
+        tracing::info!(volumes = adopted, "took over mounted volumes");
+    }
+    Ok(())
+}
+
+fn adopt<B: Backend>(
+    inner: &Arc<Inner<B>>,
+    target: Target,
+    state: &VolumeState,
+    mount: &FoundMount,
+) {
+    let spec = spec(inner, state);
+    let age = jiff::Timestamp::now().duration_since(state.last_success);
+    let age = Duration::try_from(age).unwrap_or_default();
+    let now = Instant::now();
+    let last_success = now.checked_sub(age).unwrap_or(now);
+    inner.board.set(
+        &target,
+        status(state.volume_id.clone(), mount, Some(last_success)),
+    );
+    let updates = spec.plan.as_ref().map(|plan| inner.backend.subscribe(plan));
+    let mounted = Mounted {
+        spec,
+        mount_id: mount.id,
+        content: None,
+        updates,
+        sweep_at: mount.untidy.then(|| now + inner.config.generation_grace),
+        stale: false,
+        last_success,
+    };
+    inner.adopt(target, Phase::Mounted(Box::new(mounted)));
+}
+
+fn spec<B: Backend>(inner: &Inner<B>, state: &VolumeState) -> Spec<B::Plan> {
+    let request = state.request();
+    let plan = match inner.backend.plan(&request) {
+        Ok(plan) => Some(plan),
+        Err(refusal) => {
+            let (namespace, pod) = (&request.namespace, &request.pod_name);
+            tracing::warn!(%refusal, namespace, pod, "a mounted volume is kept without refresh: its attributes are refused now");
+            None
+        }
+    };
+    Spec {
+        request,
+        gid: state.gid,
+        context: state.context.clone(),
+        digest: state.spec_digest(),
+        plan,
+    }
+}
+
+fn status(volume_id: String, mount: &FoundMount, last_success: Option<Instant>) -> VolumeStatus {
+    VolumeStatus {
+        volume_id,
+        health: VolumeHealth::Ok,
+        mount_id: Some(mount.id),
+        bytes: mount.bytes,
+        inodes: mount.inodes,
+        last_success,
+    }
+}
+
+/// Joins state files and mounts. Files of an earlier boot without a mount go: kubelet publishes anew.
+fn reconcile(disk: &Disk, boot_id: &str) -> Result<Vec<Found>, DiskError> {
+    let mounts = mountinfo::read().map_err(DiskError::State)?;
+    // Of stacked mounts the last one is on top.
+    let mut mounted = HashMap::new();
+    for mount in mounts {
+        if let Some(target) = disk.roots.parse_canonical(&mount.point) {
+            mounted.insert(target, mount);
+        }
+    }
+    let mut found = Vec::new();
+    for (target, state) in disk.store.load(&disk.roots).map_err(DiskError::State)? {
+        match mounted.remove(&target) {
+            Some(mount) if mount::is_ours(&mount) => {
+                let mount = measure(disk, &target, mount.id);
+                found.push(Found {
+                    target,
+                    state: Some(state),
+                    mount: Some(mount),
+                });
+            }
+            Some(_) => tracing::warn!(
+                target = target.path(),
+                "a foreign file system is mounted on a volume; it is left alone"
+            ),
+            None if state.boot_id == boot_id => found.push(Found {
+                target,
+                state: Some(state),
+                mount: None,
+            }),
+            None => disk.store.remove(target.path()).map_err(DiskError::State)?,
+        }
+    }
+    for (target, mount) in mounted {
+        if mount::is_ours(&mount) {
+            let mount = measure(disk, &target, mount.id);
+            found.push(Found {
+                target,
+                state: None,
+                mount: Some(mount),
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn measure(disk: &Disk, target: &Target, id: u64) -> FoundMount {
+    let usage = disk
+        .usage(target, id)
+        .map_or((0, 0), |usage| (usage.bytes, usage.inodes));
+    let root = disk
+        .parent(target)
+        .ok()
+        .flatten()
+        .and_then(|parent| disk.mounter.open(&parent).ok());
+    let untidy = root.is_some_and(|root| {
+        // A volume without any content is not tidied but rebuilt by its next publish.
+        writer::is_intact(root.as_fd()) && writer::needs_sweep(root.as_fd()).unwrap_or(false)
+    });
+    FoundMount {
+        id,
+        bytes: usage.0,
+        inodes: usage.1,
+        untidy,
+    }
+}
