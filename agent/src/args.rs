@@ -46,6 +46,17 @@ pub enum CertificateMode {
     External,
 }
 
+/// How volumes are labelled on hosts with SELinux (csi.md 5.4). Without SELinux all are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SelinuxMode {
+    /// With the label that every container may read.
+    Context,
+    /// Not at all, and writable, so that the container runtime relabels them.
+    Relabel,
+    /// Not at all.
+    Off,
+}
+
 /// The settings of `latchkey agent`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AgentArgs {
@@ -74,6 +85,23 @@ pub struct AgentArgs {
     /// Name under which the CSI driver registers.
     #[arg(long, env = "LATCHKEY_CSI_DRIVER_NAME", value_parser = driver_name, default_value = "csi.latchkey.dev")]
     pub csi_driver_name: String,
+
+    /// Namespaces whose pods may mount volumes. Default: all.
+    #[arg(long, env = "LATCHKEY_CSI_ALLOWED_NAMESPACES", value_delimiter = ',', value_parser = dns_label)]
+    pub csi_allowed_namespaces: Vec<String>,
+
+    /// How volumes are labelled on hosts with SELinux.
+    #[arg(
+        long,
+        env = "LATCHKEY_CSI_SELINUX",
+        value_enum,
+        default_value = "context"
+    )]
+    pub csi_selinux: SelinuxMode,
+
+    /// Whether volumes are refused on nodes where secrets could reach the swap.
+    #[arg(long, env = "LATCHKEY_CSI_REQUIRE_NOSWAP", action = clap::ArgAction::Set, default_value_t = false)]
+    pub csi_require_noswap: bool,
 
     /// Address of the HTTP server for health and metrics.
     #[arg(long, env = "LATCHKEY_ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
@@ -321,5 +349,30 @@ mod tests {
         );
         args.roles = vec![Role::Sync];
         assert_eq!(args.validate(), Ok(()));
+    }
+
+    #[test]
+    fn every_flag_that_the_chart_passes_exists() {
+        use clap::CommandFactory as _;
+        let command = Cli::command();
+        let agent = command.find_subcommand("agent").unwrap();
+        let known: Vec<&str> = agent
+            .get_arguments()
+            .filter_map(clap::Arg::get_long)
+            .collect();
+        let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/latchkey/templates");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(templates).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            for line in text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("- --"))
+            {
+                let flag = line.split('=').next().unwrap();
+                assert!(known.contains(&flag), "the chart passes --{flag}");
+                seen += 1;
+            }
+        }
+        assert!(seen >= 12, "only {seen} flags found");
     }
 }

@@ -3,7 +3,12 @@
 //! Everything is started here and joined here: a part that ends although it should live ends the process with a reason, and a
 //! signal ends all parts within [`DRAIN`].
 
-use std::net::SocketAddr;
+mod node;
+mod sync;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +21,8 @@ use tracing::{info, warn};
 use crate::admin::{self, Health, Scope};
 use crate::args::{AgentArgs, CertificateMode, Role};
 use crate::certificates;
-use crate::leader::{self, Election};
+use crate::providers::{Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, Providers};
+use crate::stores::{AllowedHosts, Policy};
 
 /// How long parts may take to end after a signal. The chart gives the pod 10 s.
 pub const DRAIN: Duration = Duration::from_secs(8);
@@ -121,26 +127,32 @@ fn ended_early(ended: Result<(&'static str, Result<(), String>), JoinError>) -> 
 ///
 /// [`Error`] says which part failed.
 pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> {
+    let has_sync = args.has(Role::Sync);
+    let has_node = args.has(Role::Node);
+    // In full, so that a flag without effect does not compile.
     let AgentArgs {
         roles,
         node_name,
         namespace,
-        kubelet_root: _,
-        csi_driver_name: _,
+        kubelet_root,
+        csi_driver_name,
+        csi_allowed_namespaces,
+        csi_selinux,
+        csi_require_noswap,
         admin_address,
         client_identity_secret,
-        client_identity_dir: _,
+        client_identity_dir,
         ca_secret,
-        store_identities_dir: _,
+        store_identities_dir,
         certificates,
         certificate_namespaces,
         owner_service_account,
         cluster_domain,
-        allowed_provider_hosts: _,
-        controller_class: _,
-        enable_flood_gate: _,
-        store_requeue_interval: _,
-        provider_timeout: _,
+        allowed_provider_hosts,
+        controller_class,
+        enable_flood_gate,
+        store_requeue_interval,
+        provider_timeout,
         sync_lease,
         log_level: _,
     } = args;
@@ -152,74 +164,168 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         "Version of this agent",
         Info::new([("version", env!("CARGO_PKG_VERSION"))]),
     );
-    let ready = health.register(Scope::Ready, "agent");
+    let identity = process_identity(node_name.as_deref());
     let mut parts = Parts {
         stop: stop.clone(),
         running: JoinSet::new(),
     };
 
-    if roles.contains(&Role::Sync) {
-        let leader_metrics = leader::Metrics::default();
-        leader_metrics.register(&mut registry);
-        let election = Election::new(
-            client.clone(),
-            &namespace,
-            &sync_lease,
-            identity(node_name.as_deref()),
-            leader_metrics,
-        );
-        let certificates = (certificates == CertificateMode::Managed).then(|| {
-            let metrics = certificates::Metrics::default();
-            metrics.register(&mut registry);
-            let namespaces = if certificate_namespaces.is_empty() {
-                vec![namespace.clone()]
-            } else {
-                certificate_namespaces
+    let own = if has_sync {
+        IdentityOrigin::Secret {
+            client: client.clone(),
+            namespace: namespace.clone(),
+            name: client_identity_secret.clone(),
+        }
+    } else {
+        IdentityOrigin::Directory(client_identity_dir)
+    };
+    let own_identity = OwnIdentity::new(own.to_string());
+    let identities = if has_sync {
+        Identities::through_api(own_identity.clone(), client.clone())
+    } else {
+        Identities::from_files(
+            own_identity.clone(),
+            store_identities_dir,
+            namespace.clone(),
+        )
+    };
+    let provider_metrics = ProviderMetrics::default();
+    provider_metrics.register(&mut registry);
+    let providers = Arc::new(Providers {
+        policy: Policy {
+            controller_class,
+            allowed_hosts: AllowedHosts::new(allowed_provider_hosts),
+            flood_gate: enable_flood_gate,
+        },
+        identities,
+        pool: Pool::new(PoolSettings::default(), provider_metrics),
+        timeout: provider_timeout,
+    });
+
+    let node = match node_name {
+        Some(node_name) if has_node => {
+            let settings = node::Settings {
+                node_name,
+                kubelet_root,
+                driver_name: csi_driver_name,
+                allowed_namespaces: csi_allowed_namespaces,
+                selinux: csi_selinux,
+                require_noswap: csi_require_noswap,
             };
-            let settings = certificates::Settings {
+            Some(node::Node::new(
+                client.clone(),
+                settings,
+                Arc::clone(&providers),
+                &mut registry,
+                &health,
+            ))
+        }
+        None if has_node => {
+            return Err(Error::Configuration(String::from(
+                "the role node needs --node-name",
+            )));
+        }
+        _ => None,
+    };
+    let sync = has_sync.then(|| {
+        let certificates =
+            (certificates == CertificateMode::Managed).then(|| certificates::Settings {
                 release_namespace: namespace.clone(),
                 ca_secret,
                 client_secret: client_identity_secret,
-                namespaces: namespaces.into_iter().collect(),
+                namespaces: if certificate_namespaces.is_empty() {
+                    BTreeSet::from([namespace.clone()])
+                } else {
+                    certificate_namespaces.into_iter().collect()
+                },
                 cluster_domain,
                 owner_service_account,
-            };
-            Arc::new(certificates::Controller::new(
-                client.clone(),
-                settings,
-                metrics,
-            ))
-        });
-        let stop = stop.clone();
-        parts.spawn("the sync leader", async move {
-            let led = election
-                .run(&stop, |leading| lead(leading, certificates.clone()))
-                .await;
-            led.unwrap_or(Ok(()))
-        });
+            });
+        let settings = sync::Settings {
+            namespace,
+            lease: sync_lease,
+            identity,
+            certificates,
+            store_requeue_interval,
+        };
+        sync::Sync::new(client, settings, Arc::clone(&providers), &mut registry)
+    });
+
+    let started = health.register(Scope::Ready, "agent");
+    let server = admin::Server::bind(admin_address, health, registry).await?;
+    let admin_stop = stop.clone();
+    parts.spawn("the admin server", async move {
+        server
+            .serve(admin_stop)
+            .await
+            .map_err(|error| chain(&error))
+    });
+    let pool_stop = stop.clone();
+    parts.spawn("the connection pool", async move {
+        providers.pool.maintain(pool_stop).await;
+        Ok(())
+    });
+    parts.spawn("the client identity", async move {
+        own.follow(&own_identity, stop).await;
+        Ok(())
+    });
+    if let Some(node) = node {
+        node.start(&mut parts);
     }
-    start_admin(&mut parts, admin_address, health, registry).await?;
-    ready.ok();
+    if let Some(sync) = sync {
+        sync.start(&mut parts);
+    }
+    started.ok();
     info!(?roles, version = env!("CARGO_PKG_VERSION"), "agent started");
     parts.join().await
 }
 
-/// What only the leader does, until `leading` is cancelled. Dropping it ends all of it.
-async fn lead(
-    leading: CancellationToken,
-    certificates: Option<Arc<certificates::Controller>>,
-) -> Result<(), String> {
-    let mut parts = Parts {
-        stop: leading.clone(),
-        running: JoinSet::new(),
-    };
-    if let Some(controller) = certificates {
-        parts.spawn("the certificate controller", async move {
-            controller.run(leading).await;
-            Ok(())
-        });
+/// Where the agent's own identity comes from.
+enum IdentityOrigin {
+    Secret {
+        client: kube::Client,
+        namespace: String,
+        name: String,
+    },
+    Directory(PathBuf),
+}
+
+// === impl IdentityOrigin ===
+
+impl IdentityOrigin {
+    async fn follow(self, own: &OwnIdentity, stop: CancellationToken) {
+        match self {
+            Self::Secret {
+                client,
+                namespace,
+                name,
+            } => own.follow_secret(client, &namespace, &name, stop).await,
+            Self::Directory(directory) => own.follow_directory(directory, stop).await,
+        }
     }
-    parts.join().await.map_err(|error| error.to_string())
+}
+
+impl fmt::Display for IdentityOrigin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret {
+                namespace, name, ..
+            } => write!(formatter, "Secret {namespace}/{name}"),
+            Self::Directory(directory) => write!(formatter, "directory {}", directory.display()),
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 async fn connect() -> Result<kube::Client, Error> {
@@ -230,24 +336,10 @@ async fn connect() -> Result<kube::Client, Error> {
 }
 
 /// The name of this process in the election: readable, and new with every start.
-fn identity(node_name: Option<&str>) -> String {
+fn process_identity(node_name: Option<&str>) -> String {
     let place = node_name.map_or_else(
         || std::env::var("HOSTNAME").unwrap_or_else(|_| String::from("agent")),
         str::to_owned,
     );
     format!("{place}_{:08x}", rand::random::<u32>())
-}
-
-async fn start_admin(
-    parts: &mut Parts,
-    address: SocketAddr,
-    health: Health,
-    registry: Registry,
-) -> Result<(), Error> {
-    let server = admin::Server::bind(address, health, registry).await?;
-    let stop = parts.stop.clone();
-    parts.spawn("the admin server", async move {
-        server.serve(stop).await.map_err(|error| error.to_string())
-    });
-    Ok(())
 }

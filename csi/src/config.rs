@@ -97,14 +97,41 @@ impl Config {
     }
 
     /// The registration socket that kubelet watches for.
+    ///
+    /// kubelet dials it without an authority of its own, so grpc-go sends the percent-encoded path as `:authority` (seen with
+    /// kubelet 1.35). The `http` crate refuses `%` in a host and h2 then resets the stream, but what stands before an `@` is
+    /// user information, where `%` is legal: the name of the socket therefore contains one.
     #[must_use]
     pub fn registration_socket(&self) -> PathBuf {
         self.kubelet_root
             .join("plugins_registry")
-            .join(format!("{}-reg.sock", self.driver_name))
+            .join(format!("{}@reg.sock", self.driver_name))
     }
 
     pub(crate) fn pods_directory(&self) -> PathBuf {
         self.kubelet_root.join("pods")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What grpc-go makes of a path for `:authority` (its `encodeAuthority`): `/` is escaped, `@` is not.
+    #[test]
+    fn kubelets_authority_for_the_registration_socket_is_one_that_h2_accepts() {
+        for root in [
+            "/var/lib/kubelet",
+            "/var/snap/microk8s/common/var/lib/kubelet",
+        ] {
+            let mut config = Config::new("n1", "0");
+            config.kubelet_root = PathBuf::from(root);
+            let path = config.registration_socket();
+            let authority = path.to_string_lossy().replace('/', "%2F");
+            assert!(
+                authority.parse::<http::uri::Authority>().is_ok(),
+                "{authority}"
+            );
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The plugin: puts the parts together and runs them.
 //!
 //! Served on `<kubelet root>/plugins/<driver>/csi.sock`: `csi.v1.Identity` and `csi.v1.Node`. Served on
-//! `<kubelet root>/plugins_registry/<driver>-reg.sock`: `pluginregistration.Registration`.
+//! `<kubelet root>/plugins_registry/<driver>@reg.sock`: `pluginregistration.Registration`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Our own registrar: the service that kubelet asks on `plugins_registry/<driver>-reg.sock` (csi.md 3.1, 3.3).
+//! Our own registrar: the service that kubelet asks on `plugins_registry/<driver>@reg.sock` (csi.md 3.1, 3.3).
 //!
 //! | RPC | answer |
 //! |---|---|

@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn a_socket_with_the_longest_path_is_private_and_over_a_dead_one() {
         let directory = tempfile::tempdir().unwrap();
-        let name = "csi.latchkey.dev-reg.sock";
+        let name = "csi.latchkey.dev@reg.sock";
         let length = 107 - directory.path().as_os_str().len() - name.len() - 2;
         let path = directory.path().join("d".repeat(length)).join(name);
         assert_eq!(path.as_os_str().len(), 107);

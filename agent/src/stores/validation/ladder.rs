@@ -58,7 +58,8 @@ pub async fn examine(providers: &Providers, store: &Store) -> Finding {
     let client = match providers.client(&usable).await {
         Ok(client) => client,
         Err(error) => {
-            return Finding::failed(store_reasons::TLS_CONFIG_FAILED, error.to_string()).transient();
+            return Finding::failed(store_reasons::TLS_CONFIG_FAILED, error.to_string())
+                .transient();
         }
     };
     // 3. and 4. The connection, and the provider's health.

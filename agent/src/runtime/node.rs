@@ -1,0 +1,200 @@
+//! The role `node`: the CSI plugin with ExternalSecrets as its content.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use k8s_openapi::api::storage::v1::CSIDriver;
+use kube::Client;
+use kube::api::Api;
+use kube::runtime::events::{Recorder, Reporter};
+use latchkey_csi::config::{CONTAINER_FILE_LABEL, Selinux};
+use latchkey_csi::events::Event;
+use latchkey_csi::{Plugin, PluginHandle};
+use prometheus_client::registry::Registry;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::{Parts, chain};
+use crate::admin::{Health, Scope};
+use crate::args::SelinuxMode;
+use crate::providers::{ProviderSource, Providers};
+use crate::stores::{WatchReader, WatchSettings};
+use crate::volumes::{self, Volumes};
+
+/// How often the CSIDriver object is looked at.
+const DRIVER_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Longest wait for one answer of the API server.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the role needs to know.
+pub(super) struct Settings {
+    pub(super) node_name: String,
+    pub(super) kubelet_root: PathBuf,
+    pub(super) driver_name: String,
+    pub(super) allowed_namespaces: Vec<String>,
+    pub(super) selinux: SelinuxMode,
+    pub(super) require_noswap: bool,
+}
+
+/// The role before it runs.
+pub(super) struct Node {
+    client: Client,
+    driver_name: String,
+    plugin: Plugin,
+    node_name: String,
+    providers: Arc<Providers>,
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Makes the plugin and registers its series and checks.
+    pub(super) fn new(
+        client: Client,
+        settings: Settings,
+        providers: Arc<Providers>,
+        registry: &mut Registry,
+        health: &Health,
+    ) -> Self {
+        let Settings {
+            node_name,
+            kubelet_root,
+            driver_name,
+            allowed_namespaces,
+            selinux,
+            require_noswap,
+        } = settings;
+        let mut config = latchkey_csi::Config::new(node_name.clone(), env!("CARGO_PKG_VERSION"));
+        config.kubelet_root = kubelet_root;
+        config.driver_name.clone_from(&driver_name);
+        config.require_noswap = require_noswap;
+        config.allowed_namespaces =
+            (!allowed_namespaces.is_empty()).then(|| allowed_namespaces.into_iter().collect());
+        config.selinux = match selinux {
+            SelinuxMode::Context => Selinux::Context(CONTAINER_FILE_LABEL.to_owned()),
+            SelinuxMode::Relabel => Selinux::Relabel,
+            SelinuxMode::Off => Selinux::Off,
+        };
+        let plugin = Plugin::new(config).on_event(|event| tell(&event));
+        plugin.register(registry);
+        let handle = plugin.handle();
+        let live = handle.clone();
+        health.register_question(Scope::Live, "csi", move || {
+            let live = live.clone();
+            async move { live.live().await }.boxed()
+        });
+        health.register_question(Scope::Ready, "csi", move || {
+            futures::future::ready(handle.ready()).boxed()
+        });
+        Self {
+            client,
+            driver_name,
+            plugin,
+            node_name,
+            providers,
+        }
+    }
+
+    /// Starts everything the role consists of.
+    pub(super) fn start(self, parts: &mut Parts) {
+        let Self {
+            client,
+            driver_name,
+            plugin,
+            node_name,
+            providers,
+        } = self;
+        let stop = parts.stop.clone();
+        let reader = Arc::new(WatchReader::new(
+            client.clone(),
+            WatchSettings::default(),
+            &stop,
+        ));
+        let source = Arc::new(ProviderSource::new(reader, providers));
+        let reporter = Reporter {
+            controller: String::from("latchkey"),
+            instance: Some(node_name),
+        };
+        let recorder = Recorder::new(client.clone(), reporter);
+        let volumes = Volumes::new(
+            client.clone(),
+            source,
+            volumes::Config::default(),
+            recorder,
+            stop.clone(),
+        );
+        let handle = plugin.handle();
+        let plugin_stop = stop.clone();
+        parts.spawn("the CSI plugin", async move {
+            plugin
+                .run(volumes.clone(), plugin_stop)
+                .await
+                .map_err(|error| chain(&error))?;
+            volumes.join().await;
+            Ok(())
+        });
+        parts.spawn("the look at the CSIDriver object", async move {
+            look_at_driver(client, &driver_name, &handle, stop).await;
+            Ok(())
+        });
+    }
+}
+
+/// Tells the plugin whether kubelet vouches for the pods' identities (csi.md R7). While the object cannot be read, the last
+/// answer holds.
+async fn look_at_driver(
+    client: Client,
+    name: &str,
+    plugin: &PluginHandle,
+    stop: CancellationToken,
+) {
+    let api: Api<CSIDriver> = Api::all(client);
+    let mut vouched = true;
+    loop {
+        let answer = tokio::select! {
+            () = stop.cancelled() => return,
+            answer = timeout(REQUEST_TIMEOUT, api.get_opt(name)) => answer,
+        };
+        if let Ok(Ok(Some(driver))) = answer {
+            let vouches = driver.spec.pod_info_on_mount == Some(true);
+            if vouches != vouched {
+                warn!(
+                    name,
+                    pod_info_on_mount = vouches,
+                    "the CSIDriver object changed"
+                );
+            }
+            vouched = vouches;
+            plugin.set_pod_info_on_mount(vouches);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(DRIVER_INTERVAL) => {}
+        }
+    }
+}
+
+/// What concerns the node goes to the log. What concerns a volume is told as an event of its pod by [`crate::volumes`].
+fn tell(event: &Event) {
+    match event {
+        Event::VolumeLost { request } => {
+            warn!(
+                namespace = request.namespace,
+                pod = request.pod_name,
+                "the mount of a volume vanished"
+            );
+        }
+        Event::SwapExposed => warn!("swap is on and tmpfs cannot be kept out of it"),
+        Event::RegistrationFailed { message } => {
+            error!("kubelet refused the registration: {message}")
+        }
+        Event::MountFailed { .. }
+        | Event::Rotated { .. }
+        | Event::Stale { .. }
+        | Event::Fresh { .. } => {}
+    }
+}
