@@ -1,0 +1,172 @@
+//! The charts, installed once per cluster.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use latchkey_cluster::{Context, NodeOptions, eventually};
+
+/// Namespace of the charts.
+pub const SYSTEM: &str = "latchkey";
+/// Label selector of the agent's pods on the nodes.
+pub const AGENT: &str = "app.kubernetes.io/name=latchkey,app.kubernetes.io/component=node";
+
+/// Longest wait for a chart to be ready.
+const PATIENCE: &str = "--timeout=180s";
+
+/// The repository's root.
+#[must_use]
+pub fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The folder of the images that `make images` wrote.
+#[must_use]
+pub fn images() -> PathBuf {
+    std::env::var_os("LATCHKEY_IMAGES").map_or_else(|| root().join("dist/images"), PathBuf::from)
+}
+
+/// Sees to two nodes, the images on them, the agent on both and one `fake` provider (release `fake`), all in [`SYSTEM`]. Does
+/// nothing where that is so already; tests of several processes may call it at once.
+///
+/// # Errors
+/// When an image is missing or a chart does not become ready.
+pub async fn ensure_installed(cx: &Context) -> Result<()> {
+    let lock = File::options()
+        .create(true)
+        .append(true)
+        .open(cx.cluster().layout().folder().join("installed.lock"))?;
+    // Others may hold it for minutes; a blocked thread of the pool does not hold back this test's own tasks.
+    let _lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
+    let marker = cx.cluster().layout().folder().join("installed");
+    if marker.exists() && is_installed(cx).await {
+        return Ok(());
+    }
+    if !cx.cluster().nodes()?.iter().any(|node| node == "n2") {
+        cx.cluster().add_node("n2", NodeOptions::default()).await?;
+    }
+    for name in ["latchkey", "provider-fake"] {
+        let archive = images().join(format!("{name}.tar"));
+        if !archive.exists() {
+            bail!("no image at {}; run `make images`", archive.display());
+        }
+        cx.cluster().import_image(&archive).await?;
+    }
+    helm_install_agent(cx, &[]).await?;
+    helm_install_provider(cx, "fake", &[]).await?;
+    std::fs::write(&marker, "")?;
+    Ok(())
+}
+
+async fn is_installed(cx: &Context) -> bool {
+    cx.helm(&["status", "latchkey", "--namespace", SYSTEM])
+        .await
+        .is_ok()
+}
+
+/// Installs or upgrades the chart `latchkey` and waits until its pods are ready. `values` are arguments such as
+/// `--set=sync.mode=Deployment`.
+///
+/// # Errors
+/// With helm's own words.
+pub async fn helm_install_agent(cx: &Context, values: &[&str]) -> Result<()> {
+    let chart = root().join("charts/latchkey");
+    helm_install(cx, "latchkey", &chart.to_string_lossy(), values).await?;
+    // helm counts a DaemonSet as ready while maxUnavailable pods are not.
+    rolled_out(cx).await
+}
+
+/// Installs or upgrades the chart `provider` as `release` with the type `fake`, readable for stores of all namespaces.
+///
+/// # Errors
+/// With helm's own words.
+pub async fn helm_install_provider(cx: &Context, release: &str, values: &[&str]) -> Result<()> {
+    let chart = root().join("charts/provider");
+    let own = [
+        "--set=provider.type=fake",
+        "--set=rbac.namespaces={*}",
+        "--set=rbac.credentialNamespaces={*}",
+    ];
+    helm_install(
+        cx,
+        release,
+        &chart.to_string_lossy(),
+        &[&own, values].concat(),
+    )
+    .await
+}
+
+async fn helm_install(cx: &Context, release: &str, chart: &str, values: &[&str]) -> Result<()> {
+    let common = [
+        "upgrade",
+        "--install",
+        release,
+        chart,
+        "--namespace",
+        SYSTEM,
+        "--create-namespace",
+        "--set=image.tag=dev",
+        "--set=image.pullPolicy=Never",
+        "--wait",
+        PATIENCE,
+    ];
+    let outcome = cx.helm(&[&common, values].concat()).await;
+    if let Err(error) = outcome {
+        let pods = cx
+            .kubectl(&["describe", "pods", "--namespace", SYSTEM])
+            .await
+            .unwrap_or_default();
+        return Err(error.context(pods));
+    }
+    Ok(())
+}
+
+/// Waits until every node runs a ready agent of the DaemonSet's current version.
+async fn rolled_out(cx: &Context) -> Result<()> {
+    cx.kubectl(&[
+        "rollout",
+        "status",
+        "daemonset",
+        "latchkey",
+        "--namespace",
+        SYSTEM,
+        PATIENCE,
+    ])
+    .await?;
+    Ok(())
+}
+
+/// The ready agent pod of a node.
+///
+/// # Errors
+/// When there is none after a minute.
+pub async fn agent_pod(cx: &Context, node: &str) -> Result<Pod> {
+    let pods: Api<Pod> = Api::namespaced(cx.client(), SYSTEM);
+    let selector = ListParams::default()
+        .labels(AGENT)
+        .fields(&format!("spec.nodeName={node}"));
+    eventually(
+        Duration::from_secs(60),
+        &format!("a ready agent on {node}"),
+        async || {
+            let found = pods.list(&selector).await?.items.into_iter().find(|pod| {
+                let conditions = pod
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.conditions.as_ref());
+                pod.metadata.deletion_timestamp.is_none()
+                    && conditions
+                        .into_iter()
+                        .flatten()
+                        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            });
+            Ok(found)
+        },
+    )
+    .await
+    .context("the DaemonSet's pods")
+}

@@ -1,0 +1,132 @@
+//! Helpers of this path's tests.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::Api;
+use kube::api::ListParams;
+use latchkey_cluster::{Context, eventually};
+use latchkey_e2e::{agent_pod, external_secret, fake, list, store};
+use serde_json::{Value, json};
+
+/// Longest wait for a pod to start or for a change to arrive.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Applies a Fake `f`, a store `s` and an ExternalSecret `es` with `values`.
+pub(crate) async fn apply_values(
+    cx: &Context,
+    values: &[(&str, &str)],
+    interval: &str,
+) -> Result<()> {
+    let keys: Vec<&str> = values.iter().map(|(key, _)| *key).collect();
+    cx.apply(&list(&[
+        fake("f", values, Value::Null),
+        store("s", "f", "fake"),
+        external_secret("es", "s", &keys, interval),
+    ]))
+    .await?;
+    Ok(())
+}
+
+/// The content of a file in a pod.
+pub(crate) async fn file(cx: &Context, pod: &str, path: &str) -> Result<String> {
+    cx.pod_exec(pod, &["cat", path]).await
+}
+
+/// Waits until a file in a pod has this content.
+pub(crate) async fn file_becomes(cx: &Context, pod: &str, path: &str, content: &str) -> Result<()> {
+    eventually(PATIENCE, &format!("{path} of {pod} changes"), async || {
+        Ok((file(cx, pod, path).await? == content).then_some(()))
+    })
+    .await
+}
+
+/// The UID of a pod.
+pub(crate) async fn uid(cx: &Context, pod: &str) -> Result<String> {
+    let pods: Api<Pod> = Api::namespaced(cx.client(), cx.namespace());
+    pods.get(pod).await?.metadata.uid.context("a pod has a UID")
+}
+
+/// The lines of a node's mountinfo that concern a pod's volumes of this driver.
+pub(crate) fn mounts_of(cx: &Context, node: &str, uid: &str) -> Result<Vec<String>> {
+    let own = format!("/pods/{uid}/volumes/kubernetes.io~csi/");
+    let mounts = cx.cluster().mounts(node)?;
+    let lines = mounts.lines().filter(|line| line.contains(&own));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// Waits for an event regarding a pod whose reason is `reason` and whose text contains all of `parts`.
+pub(crate) async fn event(cx: &Context, pod: &str, reason: &str, parts: &[&str]) -> Result<String> {
+    let events: Api<Event> = Api::namespaced(cx.client(), cx.namespace());
+    let selector = ListParams::default().fields(&format!("involvedObject.name={pod}"));
+    let mut seen = Vec::new();
+    let found = eventually(PATIENCE, "an event", async || {
+        seen = events
+            .list(&selector)
+            .await?
+            .items
+            .into_iter()
+            .map(|event| (event.reason, event.message.unwrap_or_default()))
+            .collect();
+        let found = seen.iter().find(|(its, text)| {
+            its.as_deref() == Some(reason) && parts.iter().all(|part| text.contains(part))
+        });
+        Ok(found.map(|(_, text)| text.clone()))
+    })
+    .await;
+    found.with_context(|| format!("pod {pod} has no event {reason} with {parts:?}, but {seen:?}"))
+}
+
+/// Kills the agent's process on a node (SIGKILL) and waits until another one is ready in its place.
+pub(crate) async fn kill_agent(cx: &Context, node: &str) -> Result<()> {
+    let pod = agent_pod(cx, node).await?;
+    let name = pod.metadata.name.clone().context("a pod has a name")?;
+    let before = container_id(&pod).context("the agent has a container")?;
+    let mut kill = cx.cluster().ctr(node)?;
+    kill.args(["task", "kill", "--signal", "SIGKILL", &before]);
+    let output = kill.output()?;
+    if !output.status.success() {
+        bail!(
+            "failed to kill the agent: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    eventually(PATIENCE, &format!("{name} runs again"), async || {
+        let pod = agent_pod(cx, node).await?;
+        Ok(container_id(&pod).filter(|id| *id != before))
+    })
+    .await?;
+    Ok(())
+}
+
+fn container_id(pod: &Pod) -> Option<String> {
+    let status = pod
+        .status
+        .as_ref()?
+        .container_statuses
+        .as_ref()?
+        .iter()
+        .find(|status| status.ready)?;
+    let id = status.container_id.as_deref()?;
+    Some(id.strip_prefix("containerd://").unwrap_or(id).to_owned())
+}
+
+/// A pod whose container reads `a` and `b` below `/v` as one set, over and over, and logs each new set and each mixed one.
+/// Both values must always be equal.
+pub(crate) fn reader(name: &str, node: &str, attributes: Value) -> Value {
+    let script = "last=; while true; do d=$(readlink /v/..data) && a=$(cat /v/$d/a) && b=$(cat /v/$d/b) || echo FAILED; \
+                  [ \"$a\" = \"$b\" ] || echo MIXED; [ \"$d\" = \"$last\" ] || { echo SET; last=$d; }; sleep 0.01; done";
+    let mut pod = latchkey_e2e::pod(name, node, &[latchkey_e2e::volume("v", attributes)]);
+    pod["spec"]["containers"][0]["command"] = json!(["sh", "-c", script]);
+    pod
+}
+
+/// What the reader saw: the number of sets. Fails if one read failed or was mixed.
+pub(crate) async fn sets_read(cx: &Context, pod: &str) -> Result<usize> {
+    let log = cx.kubectl(&["logs", pod]).await?;
+    if let Some(line) = log.lines().find(|line| *line != "SET") {
+        bail!("the reader in {pod} saw {line}");
+    }
+    Ok(log.lines().count())
+}
