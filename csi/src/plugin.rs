@@ -486,3 +486,6 @@ fn ended_early(
         Some(Ok(Ok(()))) | None => None,
     })
 }
+
+#[cfg(test)]
+mod tests;
