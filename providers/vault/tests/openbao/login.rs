@@ -17,7 +17,7 @@ use crate::server::{Bao, ROOT, shared};
 use crate::store::{Given, backend, backend_with, key, property, store, text};
 
 /// An auth method that takes what Kubernetes auth takes: a role and a signed token with an audience.
-struct Method {
+pub(crate) struct Method {
     bao: Arc<Bao>,
     mount: &'static str,
     key: EcdsaKeyPair,
@@ -27,7 +27,7 @@ struct Method {
 
 impl Method {
     /// Mounts the method with a role `app` that may read `secret/data/login`, changed by `role`.
-    async fn mount(mount: &'static str, role: Value) -> Self {
+    pub(crate) async fn mount(mount: &'static str, role: Value) -> Self {
         let bao = shared().await;
         let pair = rcgen::KeyPair::generate().unwrap();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der())
@@ -75,7 +75,7 @@ impl Method {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         self.store_with(json!({"serviceAccountRef": {"name": "app", "audiences": ["vault"]}}))
     }
 
@@ -87,7 +87,7 @@ impl Method {
         store(&self.bao.address, json!({"auth": {"kubernetes": method}}))
     }
 
-    fn given(&self) -> Given {
+    pub(crate) fn given(&self) -> Given {
         Given::account(&self.account_token("vault"))
     }
 
@@ -123,21 +123,27 @@ async fn concurrent_reads_share_one_login() {
 
 #[tokio::test]
 async fn a_token_is_replaced_a_minute_before_it_expires() {
-    let method = Method::mount("k8s-expiry", json!({"token_ttl": "63s"})).await;
+    // Usable for five seconds.
+    let method = Method::mount("k8s-expiry", json!({"token_ttl": "65s"})).await;
     let (backend, given, store) = (backend(), method.given(), method.store());
+    let started = std::time::Instant::now();
+    let logins = || given.requests.load(Ordering::Relaxed);
     for _ in 0..3 {
         backend
             .get_secret(&store, &given, &key("login"))
             .await
             .unwrap();
     }
-    assert_eq!(given.requests.load(Ordering::Relaxed), 1);
-    tokio::time::sleep(Duration::from_millis(3200)).await;
-    backend
-        .get_secret(&store, &given, &key("login"))
-        .await
-        .unwrap();
-    assert_eq!(given.requests.load(Ordering::Relaxed), 2);
+    assert_eq!(logins(), 1);
+    while logins() == 1 && started.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        backend
+            .get_secret(&store, &given, &key("login"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(logins(), 2);
+    assert!(started.elapsed() >= Duration::from_secs(4), "too early");
 }
 
 #[tokio::test]
@@ -443,4 +449,49 @@ async fn the_login_has_a_namespace_of_its_own() {
         "no such method in that namespace: {}",
         error.message()
     );
+}
+
+#[tokio::test]
+async fn calls_and_tokens_are_counted() {
+    let method = Method::mount("k8s-metrics", json!({})).await;
+    let mut registry = prometheus_client::registry::Registry::default();
+    let backend = latchkey_provider_vault::Backend::new(latchkey_provider_vault::BackendOptions {
+        limits: Limits::default(),
+        token_cache_size: 8,
+        read_cache_ttl: Duration::ZERO,
+        metrics: latchkey_provider_sdk::Metrics::register(&mut registry),
+        stop: tokio_util::sync::CancellationToken::new(),
+    });
+    let (given, store) = (method.given(), method.store());
+    for name in ["login", "login", "denied"] {
+        let _ = backend.get_secret(&store, &given, &key(name)).await;
+    }
+    let refused = Given::account("worthless");
+    let other = Store {
+        name: "other".to_owned(),
+        ..method.store()
+    };
+    let _ = backend.get_secret(&other, &refused, &key("login")).await;
+    backend.shutdown().await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let count = |call: &str, status: &str| {
+        format!(
+            "externalsecret_provider_api_calls_count{{provider=\"HashiCorp/Vault\",call=\"{call}\",status=\"{status}\"}}"
+        )
+    };
+    for (series, expected) in [
+        (count("Login", "success"), 1),
+        (count("Login", "error"), 1),
+        (count("ReadSecretData", "success"), 2),
+        (count("ReadSecretData", "error"), 1),
+        (count("LookupSelf", "success"), 1),
+        (count("RevokeSelf", "success"), 1),
+        ("provider_token_cache_hits_total".to_owned(), 2),
+        ("provider_token_cache_misses_total".to_owned(), 2),
+        ("provider_token_cache_evictions_total".to_owned(), 1),
+    ] {
+        let line = format!("{series} {expected}");
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
 }

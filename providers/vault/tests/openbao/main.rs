@@ -12,6 +12,7 @@
 )]
 
 mod faults;
+mod hygiene;
 mod login;
 mod reads;
 mod server;
