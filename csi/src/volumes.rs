@@ -28,6 +28,8 @@ use crate::publish::Checked;
 use crate::target::Target;
 
 mod actor;
+#[cfg(test)]
+mod crash_tests;
 pub(crate) mod disk;
 mod janitor;
 mod recovery;

@@ -119,7 +119,7 @@ impl Bench {
     }
 }
 
-fn start(
+pub(super) fn start(
     config: &Config,
     script: &Script,
 ) -> (Volumes<Script>, Arc<Board>, Arc<Mutex<Vec<Event>>>) {

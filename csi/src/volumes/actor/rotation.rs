@@ -1,0 +1,229 @@
+//! What happens to a mounted volume without a call: new content, staleness, a vanished mount.
+
+use tokio::time::Instant;
+
+use super::super::deadline_exceeded;
+use super::super::disk::DiskError;
+use super::{Actor, Phase, backend_error, lost, stuck};
+use crate::backend::{Backend, Update};
+use crate::board::VolumeHealth;
+use crate::error::{NodeError, one_line};
+use crate::events::Event;
+use crate::layout::{Layout, Ownership};
+
+impl<B: Backend> Actor<B> {
+    /// The mount is there and its content is not: write it again, in place.
+    pub(super) async fn repair(&mut self, deadline: Instant) -> Result<(), NodeError> {
+        let Phase::Mounted(mounted) = &mut self.phase else {
+            return Err(NodeError::Panicked);
+        };
+        let Some(plan) = mounted.spec.plan.clone() else {
+            return Err(NodeError::Panicked);
+        };
+        mounted.content = None;
+        let inner = self.inner.clone();
+        let files =
+            match tokio::time::timeout_at(deadline, inner.backend.first(&plan, deadline)).await {
+                Ok(files) => files.map_err(backend_error)?,
+                Err(_) => return Err(deadline_exceeded()),
+            };
+        let gid = mounted.spec.gid;
+        let layout = Layout::try_new(
+            files,
+            Ownership::of_group(gid),
+            inner.config.max_volume_bytes,
+        )
+        .map_err(|error| NodeError::Content(format!("{error}; change the volume's content")))?;
+        let result = self.rotate(layout).await;
+        inner
+            .metrics
+            .rotation(if result.is_ok() { "changed" } else { "failed" }, "repair");
+        result
+    }
+
+    pub(super) async fn update(&mut self, update: Option<Update>) {
+        let Phase::Mounted(mounted) = &mut self.phase else {
+            return;
+        };
+        match update {
+            None => mounted.updates = None,
+            Some(Update::Stale(reason)) => {
+                self.inner.metrics.rotation("failed", "change");
+                self.stale(&reason);
+            }
+            Some(Update::Content(files)) => {
+                let gid = mounted.spec.gid;
+                let layout = match Layout::try_new(
+                    files,
+                    Ownership::of_group(gid),
+                    self.inner.config.max_volume_bytes,
+                ) {
+                    Ok(layout) => layout,
+                    Err(error) => {
+                        self.inner.metrics.rotation("failed", "change");
+                        return self.stale(&error.to_string());
+                    }
+                };
+                if self.shows(&layout).await {
+                    self.inner.metrics.rotation("unchanged", "change");
+                    return self.fresh();
+                }
+                match self.rotate(layout).await {
+                    Ok(()) => {
+                        self.inner.metrics.rotation("changed", "change");
+                        if let Phase::Mounted(mounted) = &self.phase {
+                            let request = mounted.spec.request.clone();
+                            self.inner.events.send(Event::Rotated { request });
+                        }
+                        self.fresh();
+                    }
+                    Err(error) => {
+                        self.inner.metrics.rotation("failed", "change");
+                        self.stale(&error.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the volume shows `layout` already. After a restart the content is read back once.
+    async fn shows(&mut self, layout: &Layout) -> bool {
+        let Phase::Mounted(mounted) = &mut self.phase else {
+            return false;
+        };
+        if mounted.content.is_none() {
+            let target = self.target.clone();
+            let disk = self.inner.disk.clone();
+            if let Ok(Ok(digest)) = self.inner.blocking.run(move || disk.digest(&target)).await {
+                mounted.content = digest;
+            }
+        }
+        mounted.content == Some(layout.digest())
+    }
+
+    async fn rotate(&mut self, layout: Layout) -> Result<(), NodeError> {
+        let Phase::Mounted(mounted) = &self.phase else {
+            return Err(NodeError::Panicked);
+        };
+        let inner = self.inner.clone();
+        let before = inner
+            .board
+            .get(&self.target)
+            .map_or((0, 0), |status| (status.bytes, status.inodes));
+        let (size, inodes) = (
+            layout.tmpfs_size().max(before.0),
+            layout.tmpfs_inodes().max(before.1),
+        );
+        if !inner
+            .board
+            .reserve(&self.target, size, inodes, inner.config.max_total_bytes)
+        {
+            return Err(NodeError::Budget);
+        }
+        let id = mounted.mount_id;
+        let state = self.state_of(&mounted.spec);
+        let digest = layout.digest();
+        let target = self.target.clone();
+        let disk = inner.disk.clone();
+        match inner
+            .blocking
+            .run(move || disk.rotate(&target, id, &layout, Some(state)))
+            .await
+        {
+            Ok(Ok(untidy)) => {
+                let grace = self.inner.config.generation_grace;
+                if let Phase::Mounted(mounted) = &mut self.phase {
+                    mounted.content = Some(digest);
+                    mounted.sweep_at = untidy.then(|| Instant::now() + grace);
+                }
+                Ok(())
+            }
+            Ok(Err(DiskError::Gone)) => {
+                self.lose();
+                Err(NodeError::Filesystem(
+                    "the volume's mount is gone".to_owned(),
+                ))
+            }
+            Ok(Err(error)) => {
+                self.inner.board.update(&self.target, |status| {
+                    (status.bytes, status.inodes) = before
+                });
+                Err(self.disk_error(&error))
+            }
+            Err(error) => Err(stuck(error)),
+        }
+    }
+
+    pub(super) async fn sweep(&mut self) {
+        if let Phase::Mounted(mounted) = &mut self.phase {
+            mounted.sweep_at = None;
+        }
+        let target = self.target.clone();
+        if let Err(error) = self.on_disk(move |disk| disk.sweep(&target)).await {
+            tracing::warn!(%error, target = self.target.path(), "failed to remove a volume's previous content");
+        }
+    }
+
+    fn stale(&mut self, reason: &str) {
+        let Phase::Mounted(mounted) = &mut self.phase else {
+            return;
+        };
+        self.inner
+            .board
+            .update(&self.target, |status| status.health = VolumeHealth::Stale);
+        if !std::mem::replace(&mut mounted.stale, true) {
+            let request = mounted.spec.request.clone();
+            let age = mounted.last_success.elapsed();
+            let reason = one_line(reason);
+            tracing::warn!(
+                namespace = request.namespace,
+                pod = request.pod_name,
+                reason,
+                "a volume is stale"
+            );
+            self.inner.events.send(Event::Stale {
+                request,
+                reason,
+                age,
+            });
+        }
+    }
+
+    fn fresh(&mut self) {
+        let Phase::Mounted(mounted) = &mut self.phase else {
+            return;
+        };
+        let now = Instant::now();
+        mounted.last_success = now;
+        self.inner.board.update(&self.target, |status| {
+            status.health = VolumeHealth::Ok;
+            status.last_success = Some(now);
+        });
+        if std::mem::replace(&mut mounted.stale, false) {
+            let request = mounted.spec.request.clone();
+            self.inner.events.send(Event::Fresh { request });
+        }
+    }
+
+    /// The mount vanished under us.
+    pub(super) fn lose(&mut self) {
+        match std::mem::replace(&mut self.phase, Phase::Absent) {
+            Phase::Mounted(mounted) => {
+                let spec = mounted.spec;
+                tracing::warn!(
+                    target = self.target.path(),
+                    "the mount of a volume vanished"
+                );
+                self.inner
+                    .board
+                    .set(&self.target, lost(&spec.request.volume_id));
+                self.inner.events.send(Event::VolumeLost {
+                    request: spec.request.clone(),
+                });
+                self.phase = Phase::Lost(Box::new(spec));
+            }
+            Phase::Lost(spec) => self.phase = Phase::Lost(spec),
+            Phase::Absent | Phase::Unknown { .. } => {}
+        }
+    }
+}
