@@ -8,4 +8,5 @@ pub mod logging;
 pub mod providers;
 pub mod runtime;
 pub mod stores;
+pub mod sync;
 pub mod volumes;

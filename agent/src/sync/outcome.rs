@@ -1,0 +1,167 @@
+//! What a pass says on the object: conditions, events and the time of the next look (`externalsecret.md` 2.13, 2.16).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use latchkey_crds::conditions::{
+    self, Condition, ConditionStatus, external_secret_reasons as reasons,
+};
+use latchkey_crds::external_secret::{Binding, ExternalSecret, ExternalSecretStatus};
+use latchkey_engine::ResolveError;
+use latchkey_engine::source::FailureClass;
+
+use super::mutate::OwnedByOther;
+use super::names;
+use super::target::RequestError;
+
+/// A pass that ends with Ready=False.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// Message of the condition; stable, without detail.
+    pub(super) message: String,
+    /// Text of the event: the whole chain.
+    pub(super) detail: String,
+    pub(super) retry: Retry,
+    /// Whether a write of the target was tried.
+    pub(super) wrote: bool,
+}
+
+/// When a failed object is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// With growing pauses; at least what the provider asked for.
+    Backoff(Option<Duration>),
+    /// With short pauses: a store is not ready yet.
+    Store,
+    /// Only after a change of the object or its target.
+    Never,
+}
+
+/// How a pass may end otherwise than well.
+#[derive(Debug)]
+pub(super) enum Interrupted {
+    /// Ready=False.
+    Failed(Failure),
+    /// Something changed under our hands, or the object could not be read or patched: look again, say nothing.
+    Again(RequestError),
+}
+
+impl From<Failure> for Interrupted {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// What a successful pass says.
+pub(super) struct Success {
+    pub(super) message: &'static str,
+    /// The target, if one was written.
+    pub(super) binding: Option<String>,
+}
+
+/// Message of a delivered sync.
+pub(super) const SYNCED: &str = "secret synced";
+/// Message where the provider has nothing.
+pub(super) const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
+
+/// The status after a failure.
+pub(super) fn failed(
+    object: &ExternalSecret,
+    failure: &Failure,
+    now: Timestamp,
+) -> ExternalSecretStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    bind(
+        &mut status,
+        failure.wrote.then(|| object.target_name().to_owned()),
+    );
+    let condition = Condition::ready(
+        ConditionStatus::False,
+        reasons::SECRET_SYNCED_ERROR,
+        failure.message.clone(),
+        now,
+    );
+    conditions::set(&mut status.conditions, condition);
+    status
+}
+
+/// The failure of an entry of the spec.
+pub(super) fn not_fetched(error: &ResolveError) -> Failure {
+    Failure {
+        message: String::from("could not get secret data from provider"),
+        detail: error.to_string(),
+        retry: match error.class() {
+            Some(FailureClass::StoreNotReady) => Retry::Store,
+            _ => Retry::Backoff(error.retry_after()),
+        },
+        wrote: false,
+    }
+}
+
+/// The status after a success that began at `started`.
+pub(super) fn succeeded(
+    object: &ExternalSecret,
+    success: &Success,
+    started: Timestamp,
+) -> ExternalSecretStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    // Whole seconds: more is not stored, and a status that only differs in what is lost would be written for nothing.
+    let started = Timestamp::from_second(started.as_second()).unwrap_or(started);
+    status.refresh_time = Some(Time(started));
+    status.synced_resource_version = Some(names::current_version(object));
+    bind(&mut status, success.binding.clone());
+    let condition = Condition::ready(
+        ConditionStatus::True,
+        reasons::SECRET_SYNCED,
+        success.message,
+        started,
+    );
+    conditions::set(&mut status.conditions, condition);
+    status
+}
+
+/// The binding is set and never cleared (1.2).
+fn bind(status: &mut ExternalSecretStatus, name: Option<String>) {
+    if let Some(name) = name {
+        status.binding = Some(Binding { name });
+    }
+}
+
+/// The failure for a target that somebody else controls (2.8.1). `existing` is its name if it is there already.
+pub(super) fn owned_by_other(error: &OwnedByOther, existing: Option<&str>) -> Failure {
+    let message = match error {
+        OwnedByOther::ExternalSecret(_) => "target is owned by another ExternalSecret",
+        OwnedByOther::Controller { .. } => "failed to take ownership of target secret",
+    };
+    let prefix = existing
+        .map(|name| format!("unable to mutate secret {name}: "))
+        .unwrap_or_default();
+    Failure {
+        message: message.to_owned(),
+        detail: format!("{prefix}{error}"),
+        retry: Retry::Never,
+        wrote: false,
+    }
+}
+
+/// The outcome of a failed write; `updated` is the target's name if it was to be replaced.
+pub(super) fn not_written(error: RequestError, updated: Option<&str>) -> Interrupted {
+    match error {
+        RequestError::Conflict(_) => Interrupted::Again(error),
+        error => {
+            let prefix = updated
+                .map(|name| format!("unable to update secret {name}: "))
+                .unwrap_or_default();
+            Interrupted::Failed(Failure {
+                message: String::from("could not update secret"),
+                detail: format!("{prefix}{error}"),
+                retry: Retry::Backoff(None),
+                wrote: true,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! The target Secret: reading and writing it without leaving its bytes behind.
+//!
+//! Values move between the API type and the wiping one without being copied; what the API type still holds after a request is
+//! overwritten. Error texts never quote a body: the client's own would.
+
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{
+    Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+};
+use kube::runtime::watcher;
+use latchkey_engine::hash;
+use latchkey_secret::{SecretData, SecretValue};
+use serde_json::json;
+use zeroize::Zeroize as _;
+
+use super::names;
+
+/// Longest time one request may take.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A Secret as it was read or shall be written.
+#[derive(Clone, Debug)]
+pub(super) struct TargetSecret {
+    pub(super) metadata: ObjectMeta,
+    pub(super) type_: Option<String>,
+    pub(super) immutable: Option<bool>,
+    pub(super) data: SecretData,
+}
+
+/// A request that failed, in words that are safe to show.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RequestError {
+    /// The object is not what it was when it was read.
+    #[error("{0}")]
+    Conflict(String),
+    /// The object is gone.
+    #[error("the object does not exist")]
+    NotFound,
+    /// The answer is not of the expected form.
+    #[error("{0}")]
+    Undecodable(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+// === impl TargetSecret ===
+
+impl TargetSecret {
+    /// Whether it carries our label.
+    pub(super) fn is_managed(&self) -> bool {
+        self.metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(names::MANAGED_LABEL))
+            .is_some_and(|value| value == "true")
+    }
+
+    /// Whether label and digest say that it is as we wrote it (2.10).
+    pub(super) fn is_intact(&self) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        let stored =
+            annotations.and_then(|annotations| annotations.get(names::DATA_HASH_ANNOTATION));
+        self.is_managed()
+            && stored.is_some_and(|stored| *stored == hash::of_secret_data(&self.data))
+    }
+
+    fn to_api(&self) -> Secret {
+        let data = self
+            .data
+            .iter()
+            .map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())));
+        Secret {
+            // Who owns which field is the API server's to say.
+            metadata: ObjectMeta {
+                managed_fields: None,
+                ..self.metadata.clone()
+            },
+            type_: self.type_.clone(),
+            immutable: self.immutable,
+            data: Some(data.collect()),
+            string_data: None,
+        }
+    }
+}
+
+impl From<Secret> for TargetSecret {
+    fn from(secret: Secret) -> Self {
+        let data = secret.data.unwrap_or_default();
+        Self {
+            metadata: secret.metadata,
+            type_: secret.type_,
+            immutable: secret.immutable,
+            data: data
+                .into_iter()
+                .map(|(key, ByteString(bytes))| (key, SecretValue::new(bytes)))
+                .collect(),
+        }
+    }
+}
+
+/// Overwrites the values that an API type holds.
+fn wipe(mut secret: Secret) {
+    for ByteString(bytes) in secret.data.iter_mut().flat_map(|data| data.values_mut()) {
+        bytes.zeroize();
+    }
+}
+
+/// Reads a target.
+pub(super) async fn read(
+    secrets: &Api<Secret>,
+    name: &str,
+) -> Result<Option<TargetSecret>, RequestError> {
+    Ok(bounded(secrets.get_opt(name))
+        .await?
+        .map(TargetSecret::from))
+}
+
+/// Creates a target.
+pub(super) async fn create(
+    secrets: &Api<Secret>,
+    target: &TargetSecret,
+    manager: &str,
+) -> Result<(), RequestError> {
+    let secret = target.to_api();
+    let result = bounded(secrets.create(&parameters(manager), &secret)).await;
+    wipe(secret);
+    result.map(wipe)
+}
+
+/// Replaces a target, provided that it still is the one that was read.
+pub(super) async fn update(
+    secrets: &Api<Secret>,
+    target: &TargetSecret,
+    manager: &str,
+) -> Result<(), RequestError> {
+    let secret = target.to_api();
+    let name = target.metadata.name.as_deref().unwrap_or_default();
+    let result = bounded(secrets.replace(name, &parameters(manager), &secret)).await;
+    wipe(secret);
+    result.map(wipe)
+}
+
+fn parameters(manager: &str) -> PostParams {
+    PostParams {
+        field_manager: Some(manager.to_owned()),
+        ..PostParams::default()
+    }
+}
+
+/// Puts our label on a Secret, and nothing else.
+pub(super) async fn adopt(
+    secrets: &Api<Secret>,
+    name: &str,
+    manager: &str,
+) -> Result<(), RequestError> {
+    let patch = json!({ "metadata": { "labels": { names::MANAGED_LABEL: "true" } } });
+    let parameters = PatchParams {
+        field_manager: Some(manager.to_owned()),
+        ..PatchParams::default()
+    };
+    bounded(secrets.patch_metadata(name, &parameters, &Patch::Merge(patch)))
+        .await
+        .map(drop)
+}
+
+/// Metadata of the Secrets with our owner label of this value.
+pub(super) async fn labelled(
+    secrets: &Api<Secret>,
+    owner: &str,
+) -> Result<Vec<PartialObjectMeta<Secret>>, RequestError> {
+    let parameters = ListParams::default().labels(&format!("{}={owner}", names::OWNER_LABEL));
+    Ok(bounded(secrets.list_metadata(&parameters)).await?.items)
+}
+
+/// Deletes a Secret, provided that it still is the one that was seen. One that is gone already is a success.
+pub(super) async fn delete(secrets: &Api<Secret>, seen: &ObjectMeta) -> Result<(), RequestError> {
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: seen.uid.clone(),
+            resource_version: seen.resource_version.clone(),
+        }),
+        ..DeleteParams::default()
+    };
+    let name = seen.name.as_deref().unwrap_or_default();
+    let request = async {
+        match secrets.delete(name, &parameters).await {
+            Ok(outcome) => {
+                // What is deleted may come back in full.
+                if let Some(secret) = outcome.left() {
+                    wipe(secret);
+                }
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error),
+        }
+    };
+    bounded(request).await
+}
+
+/// Runs a request within [`REQUEST_TIMEOUT`].
+pub(super) async fn bounded<T>(
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, RequestError> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 && status.reason == "Conflict" => {
+            Err(RequestError::Conflict(status.message))
+        }
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.reason == "NotFound" => {
+            Err(RequestError::NotFound)
+        }
+        Ok(Err(error @ kube::Error::SerdeError(_))) => {
+            Err(RequestError::Undecodable(describe(&error)))
+        }
+        Ok(Err(error)) => Err(RequestError::Other(describe(&error))),
+        Err(_) => Err(RequestError::Other(format!(
+            "the API server did not answer within {} s",
+            REQUEST_TIMEOUT.as_secs()
+        ))),
+    }
+}
+
+/// An error of the client in words that quote no body: decoders' own texts do.
+pub(super) fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Api(status) => format!("the API server answered {}", status.code),
+        kube::Error::SerdeError(error) => {
+            format!(
+                "the API server's answer cannot be read at line {} column {}",
+                error.line(),
+                error.column()
+            )
+        }
+        kube::Error::HyperError(_) | kube::Error::Service(_) => {
+            String::from("the API server cannot be reached")
+        }
+        _ => String::from("the request failed"),
+    }
+}
+
+/// The same for a watch.
+pub(super) fn describe_watch(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => describe(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        _ => String::from("the answer is not understood"),
+    }
+}
