@@ -317,18 +317,18 @@ impl Session {
     }
 
     fn login_refused(&self, mount: &str, answer: &Answer, jwt: &SecretValue) -> ProviderError {
-        let text = answer.error_text(&[jwt]);
+        let text = with_colon(answer.error_text(&[jwt]));
         let origin = self.client.origin();
         match answer.status {
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 ProviderError::new(
                     ErrorClass::Unauthenticated,
-                    format!("vault server {origin} refused the login at auth/{mount}: {text}"),
+                    format!("vault server {origin} refused the login at auth/{mount}{text}"),
                 )
             }
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if !text.is_empty() => {
                 ProviderError::invalid_config(format!(
-                    "no login at auth/{mount} of vault server {origin}: {text}"
+                    "no login at auth/{mount} of vault server {origin}{text}"
                 ))
             }
             status => ProviderError::new(
@@ -353,16 +353,16 @@ impl Session {
         let origin = self.client.origin();
         if !answer.status.is_success() {
             let secrets: Vec<&SecretValue> = token.map(Token::text).into_iter().collect();
-            let text = answer.error_text(&secrets);
+            let text = with_colon(answer.error_text(&secrets));
             return Err(match answer.status {
                 StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     ProviderError::new(
                         ErrorClass::Unauthenticated,
-                        format!("vault server {origin} does not accept the token: {text}"),
+                        format!("vault server {origin} does not accept the token{text}"),
                     )
                 }
                 StatusCode::NOT_FOUND if !text.is_empty() => ProviderError::invalid_config(
-                    format!("vault server {origin} has no such namespace: {text}"),
+                    format!("vault server {origin} has no such namespace{text}"),
                 ),
                 status => ProviderError::new(
                     ErrorClass::BackendUnavailable,
@@ -443,6 +443,15 @@ fn login_body(role: &str, jwt: &SecretValue) -> Zeroizing<Vec<u8>> {
     json::write_string(&mut body, role.as_bytes(), Escape::Plain);
     body.push(b'}');
     body
+}
+
+/// The server's words as the end of a sentence; nothing if it had none.
+fn with_colon(text: String) -> String {
+    if text.is_empty() {
+        text
+    } else {
+        format!(": {text}")
+    }
 }
 
 fn unexpected_login(mount: &str) -> ProviderError {
