@@ -182,3 +182,79 @@ fn mount_foreign_file_systems_are_not_unmounted() {
         mounter.stop();
     });
 }
+
+/// The agent's container is another mount namespace than kubelet's: attach, content, flags and unmount must reach kubelet's, and
+/// what is staged must not (csi.md 5.1, 7.2).
+#[test]
+fn mount_what_is_attached_reaches_the_host_read_only_and_what_is_staged_does_not() {
+    in_mount_namespace(|root| async move {
+        let target = root.target("u");
+        let plugin = root.path().join("plugins");
+        for api in [Api::Descriptors, Api::Paths] {
+            let parent_path = root.path().join("pods");
+            root.make_volume_directory("u");
+            let (plugin, path) = (plugin.clone(), target.to_str().unwrap().to_owned());
+            let (attached, wait_attached) = std::sync::mpsc::channel::<()>();
+            let (go_on, wait_go_on) = std::sync::mpsc::channel::<()>();
+            let agent = std::thread::spawn(move || {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+                let mounter = Mounter::start(&plugin).unwrap().with_api(api);
+                let roots = Roots::open(&parent_path, None).unwrap();
+                let parent = roots
+                    .open_parent(&roots.parse(&path).unwrap())
+                    .unwrap()
+                    .unwrap();
+                let write = |content: &str| layout(&[("a", content)], None);
+                let built = mounter
+                    .build(&options(), |volume| {
+                        Ok::<_, DiskError>(writer::write(volume, &write("1"))?).map(drop)
+                    })
+                    .unwrap();
+                mounter.attach(built, &parent).unwrap();
+                attached.send(()).unwrap();
+                wait_go_on.recv().unwrap();
+                mounter
+                    .write(&parent, None, |volume| {
+                        attached.send(()).unwrap();
+                        wait_go_on.recv().unwrap();
+                        Ok::<_, DiskError>(writer::write(volume, &write("2"))?)
+                    })
+                    .unwrap();
+                attached.send(()).unwrap();
+                wait_go_on.recv().unwrap();
+                assert!(mounter.unmount_one(&parent, false).unwrap());
+                mounter.stop();
+            });
+            wait_attached.recv().unwrap();
+            assert_eq!(std::fs::read_to_string(target.join("a")).unwrap(), "1");
+            let line = options_of(&target);
+            assert!(line.contains(" ro,nosuid,nodev,noexec"), "{api:?}: {line}");
+            assert!(std::fs::write(target.join("x"), "").is_err(), "{api:?}");
+            go_on.send(()).unwrap();
+            wait_attached.recv().unwrap();
+            let ours = mountinfo::read()
+                .unwrap()
+                .iter()
+                .filter(|mount| super::is_ours(mount))
+                .count();
+            assert_eq!(
+                ours, 1,
+                "{api:?}: the writable clone is visible on the host"
+            );
+            go_on.send(()).unwrap();
+            wait_attached.recv().unwrap();
+            assert_eq!(std::fs::read_to_string(target.join("a")).unwrap(), "2");
+            assert!(std::fs::write(target.join("x"), "").is_err(), "{api:?}");
+            go_on.send(()).unwrap();
+            agent.join().unwrap();
+            let left = mountinfo::read().unwrap();
+            assert!(
+                !left
+                    .iter()
+                    .any(|mount| mount.source.starts_with(super::SOURCE)),
+                "{left:?}"
+            );
+            std::fs::remove_dir(&target).unwrap();
+        }
+    });
+}
