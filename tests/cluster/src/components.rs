@@ -89,7 +89,7 @@ pub(crate) fn apiserver(layout: &Layout, tools: &Tools) -> Component {
         ),
         flag(
             "service-account-key-file",
-            layout.pki("service-accounts.key"),
+            layout.pki("service-accounts.pub"),
         ),
         format!("--service-cluster-ip-range={SERVICE_RANGE}"),
         "--allow-privileged=true".to_owned(),

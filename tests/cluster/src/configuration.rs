@@ -21,6 +21,8 @@ root = "{root}"
 state = "/run/containerd"
 [grpc]
   address = "{CONTAINERD_SOCKET}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{opt}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
   restrict_oom_score_adj = true
@@ -38,6 +40,7 @@ state = "/run/containerd"
         SystemdCgroup = false
 "#,
         root = node.file("containerd").display(),
+        opt = node.file("opt").display(),
         network = node.file("cni").display(),
     )
 }
@@ -98,6 +101,7 @@ pub(crate) fn kubelet(
         "enforceNodeAllocatable": [],
         "failSwapOn": false,
         "failCgroupV1": false,
+        "volumePluginDir": node.file("volume-plugins"),
         "syncFrequency": sync_frequency,
         "nodeStatusUpdateFrequency": "10s",
         "imageGCHighThresholdPercent": 100,

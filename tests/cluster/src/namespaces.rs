@@ -60,7 +60,12 @@ pub(crate) fn hold(layout: &Layout) -> Result<()> {
         lock.write_all(layout.folder().to_string_lossy().as_bytes())?;
     }
 
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    let signals = SigSet::from_iter([
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ]);
     signals.thread_block()?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID)
         .context("failed to make namespaces")?;
@@ -85,13 +90,19 @@ pub(crate) fn hold(layout: &Layout) -> Result<()> {
             init: pid,
         },
     )?;
-    std::thread::spawn(move || {
-        if signals.wait().is_ok() {
+    // No thread can be made once processes go to another PID namespace, so this one hears both of signals and of the end.
+    let ended = loop {
+        match signals.wait() {
+            Ok(Signal::SIGCHLD) => {
+                if let Some(status) = init.try_wait().context("failed to wait for the cluster")? {
+                    break status;
+                }
+            }
             // The rest follows by the kernel's rule for the end of PID 1.
-            kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).ok();
+            Ok(_) => drop(kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)),
+            Err(_) => {}
         }
-    });
-    let ended = init.wait();
+    };
     cgroups::remove(&name);
     if plan.remove {
         fs::remove_dir_all(layout.folder()).ok();
@@ -100,7 +111,9 @@ pub(crate) fn hold(layout: &Layout) -> Result<()> {
         fs::remove_file(layout.file("held.json")).ok();
     }
     fs::remove_file(&entry).ok();
-    ended.context("failed to wait for the cluster")?;
+    if !ended.success() {
+        bail!("the cluster ended with {ended}");
+    }
     Ok(())
 }
 
@@ -110,7 +123,7 @@ fn sweep(registry: &Path, own: &str) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let unlocked = || {
             File::open(entry.path())
-                .and_then(|file| Ok(file.try_lock().is_ok()))
+                .map(|file| file.try_lock().is_ok())
                 .unwrap_or(false)
         };
         if name == own || !name.starts_with("latchkey-") || !unlocked() {

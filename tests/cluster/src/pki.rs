@@ -20,9 +20,14 @@ pub(crate) fn make(layout: &Layout) -> Result<()> {
     write_private(&layout.pki("ca.key"), &key.serialize_pem())?;
 
     // The API server signs service account tokens with this key (ES256) and checks them with its public half.
+    let accounts = KeyPair::generate()?;
     write_private(
         &layout.pki("service-accounts.key"),
-        &KeyPair::generate()?.serialize_pem(),
+        &accounts.serialize_pem(),
+    )?;
+    fs::write(
+        layout.pki("service-accounts.pub"),
+        accounts.public_key_pem(),
     )?;
 
     let hosts = [

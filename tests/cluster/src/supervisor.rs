@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -129,7 +128,7 @@ async fn owner_gone(detached: bool) {
     let (sender, gone) = tokio::sync::oneshot::channel();
     // A thread, not a blocking task: the runtime would wait for that at its end.
     std::thread::spawn(move || {
-        std::io::stdin().read(&mut [0]).ok();
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
         sender.send(()).ok();
     });
     gone.await.ok();
