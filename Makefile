@@ -1,0 +1,73 @@
+# Everything a developer or CI runs. `make help` lists it.
+#
+# Build outputs live outside the checkout, in LATCHKEY_CACHE (default: ~/.cache/latchkey): target/ for cargo unless
+# CARGO_TARGET_DIR says otherwise, tools/ for the programs of the test cluster. A second run builds nothing unchanged.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+ifeq ($(LATCHKEY_CACHE),)
+LATCHKEY_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/latchkey
+endif
+ifeq ($(CARGO_TARGET_DIR),)
+CARGO_TARGET_DIR := $(LATCHKEY_CACHE)/target
+endif
+export LATCHKEY_CACHE CARGO_TARGET_DIR
+
+CLUSTER := $(CARGO_TARGET_DIR)/debug/cluster
+IMAGES := latchkey provider-fake provider-vault
+
+.PHONY: help setup tools build images generate lint deny test demo bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Outputs: $(CARGO_TARGET_DIR), $(LATCHKEY_CACHE)/tools, dist/"
+
+setup: ## Install the Debian packages that are missing (as root), check Rust and Go
+	@tests/tools/setup.sh
+
+tools: setup ## Build the test cluster's programs into the cache (a quarter of an hour, once) and fetch OpenBao
+	@cargo build --quiet --package latchkey-cluster --bin cluster
+	@$(CLUSTER) tools
+	@tests/tools/openbao.sh >/dev/null
+
+build: ## Build all programs for development
+	cargo build --workspace --bins
+
+images: ## Write dist/images/<name>.tar for latchkey, provider-fake and provider-vault (static, release)
+	@images/build.sh $(IMAGES)
+
+generate: ## Write the CRDs into the charts
+	cargo run --quiet --package latchkey-crds --bin crdgen -- .
+
+lint: ## Check format, clippy, documentation and dependencies; warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	tests/tools/dependencies.sh check
+	@# cargo-deny repeats these checks and adds licences; it takes minutes to install, so it runs where it is installed.
+	@if [ -x "$$(tests/tools/cargo-deny.sh --print)" ]; then $(MAKE) --no-print-directory deny; \
+	else echo "lint: cargo-deny is not installed here, licences are not checked (make deny)"; fi
+
+deny: ## Check bans, licences and sources with cargo-deny, installing it into the cache first (5 minutes, once)
+	"$$(tests/tools/cargo-deny.sh)" --workspace check --hide-inclusion-graph bans licenses sources
+
+test: tools images ## Run every test, unit to end-to-end, on one real cluster started for the run
+	cargo build --workspace --bins
+	cargo test --workspace --no-run
+	$(CLUSTER) run -- tests/tools/test.sh
+
+demo: tools images ## Show the main job on a one-node cluster, each step verified; KEEP=1 leaves it up
+	cargo build --package latchkey-demo --package latchkey-cluster
+	$(CARGO_TARGET_DIR)/debug/demo --cluster $(CLUSTER) --images dist/images --root . $(if $(KEEP),--keep)
+
+bench: tools images ## Measure the figures of docs/performance.md on a cluster of its own
+	cargo bench --package latchkey-bench --no-run
+	$(CLUSTER) run --sync-frequency 1m -- cargo bench --package latchkey-bench
+
+clean: ## Remove cargo's outputs and dist/; the cluster's programs in the cache stay
+	cargo clean
+	rm -rf dist
