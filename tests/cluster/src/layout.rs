@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-/// An image with busybox and a link for each of its applets; present on every node. In Debian's static busybox `nslookup`
-/// resolves names, while `wget` crashes on them: give it addresses.
+/// An image with busybox and a link for each of its applets; present on every node. Debian's static build
+/// crashes on `wget -T`; without `-T` it works.
 pub const TEST_IMAGE: &str = "docker.io/latchkey/test-busybox:1";
 /// The image of the pause container.
 pub(crate) const PAUSE_IMAGE: &str = "docker.io/latchkey/test-pause:1";

@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -168,9 +169,9 @@ pub(crate) fn init(layout: &Layout) -> Result<i32> {
 
 /// This very program again, in another part.
 fn this_program(part: &str, layout: &Layout) -> Command {
-    // The path is taken from the kernel once and survives a rebuild of the program, unlike its name.
-    let mut command =
-        Command::new(std::env::current_exe().unwrap_or_else(|_| PathBuf::from("cluster")));
+    // Not by its name: the file may have been replaced by a rebuild since this process began.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("cluster");
     command.arg(part).arg("--folder").arg(layout.folder());
     command
 }
