@@ -207,7 +207,8 @@ fn mount_what_is_attached_reaches_the_host_read_only_and_what_is_staged_does_not
                 let write = |content: &str| layout(&[("a", content)], None);
                 let built = mounter
                     .build(&options(), |volume| {
-                        Ok::<_, DiskError>(writer::write(volume, &write("1"))?).map(drop)
+                        writer::write(volume, &write("1"))?;
+                        Ok::<_, DiskError>(())
                     })
                     .unwrap();
                 mounter.attach(built, &parent).unwrap();
