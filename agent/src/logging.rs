@@ -1,13 +1,22 @@
-//! Logs: one JSON object per line on standard output.
+//! Logs: one flat JSON object per line on standard output.
+//!
+//! `timestamp`, `level`, `target` and `message` come first; then the fields of the event and of the spans around it, inner ones
+//! winning, so that `namespace` and `name` are found at one place whoever logs.
 //!
 //! Some libraries log what they should not. kube-client prints a whole response body when it cannot decode it, which may be a
 //! Secret. Their targets are therefore clamped after the user's filter was parsed, so that no setting opens them.
 
+use std::fmt;
 use std::io::Write;
 
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{Directive, LevelFilter};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 
 /// Added after the user's directives; the last directive for a target wins.
 const CLAMPS: &[(&str, LevelFilter)] = &[
@@ -47,15 +56,95 @@ fn subscriber<W>(level: &str, writer: W) -> Result<impl tracing::Subscriber + Se
 where
     W: for<'w> MakeWriter<'w, Writer: Write> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(true)
-        .with_span_list(false);
-    Ok(builder
+    Ok(tracing_subscriber::fmt()
+        .fmt_fields(JsonFields::new())
+        .event_format(Lines)
         .with_writer(writer)
         .with_env_filter(filter(level)?)
         .finish())
+}
+
+/// Formats an event as one line.
+struct Lines;
+
+impl<S> FormatEvent<S, JsonFields> for Lines
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    JsonFields: for<'field> FormatFields<'field>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, JsonFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Map::new();
+        for span in context
+            .event_scope()
+            .into_iter()
+            .flat_map(|scope| scope.from_root())
+        {
+            let extensions = span.extensions();
+            let recorded = extensions.get::<FormattedFields<JsonFields>>();
+            if let Some(Ok(Value::Object(recorded))) =
+                recorded.map(|text| serde_json::from_str(&text.fields))
+            {
+                fields.extend(recorded);
+            }
+        }
+        event.record(&mut Recorder(&mut fields));
+        let metadata = event.metadata();
+        let message = fields.remove("message").unwrap_or_default();
+        let head = [
+            (
+                "timestamp",
+                Value::from(format!("{:.6}", jiff::Timestamp::now())),
+            ),
+            ("level", Value::from(metadata.level().as_str())),
+            ("target", Value::from(metadata.target())),
+            ("message", message),
+        ];
+        let mut separator = '{';
+        for (key, value) in head {
+            write!(writer, "{separator}\"{key}\":{value}")?;
+            separator = ',';
+            fields.remove(key);
+        }
+        for (key, value) in fields {
+            write!(writer, ",{}:{value}", Value::from(key))?;
+        }
+        writeln!(writer, "}}")
+    }
+}
+
+/// Puts the fields of an event into a map.
+struct Recorder<'map>(&'map mut Map<String, Value>);
+
+impl Visit for Recorder<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0
+            .insert(field.name().to_owned(), Value::from(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), Value::from(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().to_owned(), Value::from(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), Value::from(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.insert(field.name().to_owned(), Value::from(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().to_owned(), Value::from(value));
+    }
 }
 
 /// The user's filter with the clamps behind it.
@@ -138,14 +227,28 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_json_object_with_its_fields() {
+    fn a_line_is_one_flat_json_object_with_the_fields_of_its_spans() {
         let text = logged("info", || {
-            tracing::info!(namespace = "a", name = "b", "reconciled")
+            let _outer =
+                tracing::info_span!("reconcile", namespace = "a", name = "outer", count = 1)
+                    .entered();
+            let _inner = tracing::info_span!("deliver", name = "b").entered();
+            tracing::info!(changed = true, error = %"x\"y", "written");
         });
-        let value: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
-        assert_eq!(value["message"], "reconciled");
-        assert_eq!(value["namespace"], "a");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.starts_with("{\"timestamp\":\"2"), "{text}");
+        assert_eq!(text.matches("\"name\"").count(), 1, "{text}");
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["message"], "written");
         assert_eq!(value["level"], "INFO");
+        assert_eq!(
+            (&value["namespace"], &value["name"], &value["count"]),
+            (&"a".into(), &"b".into(), &1.into())
+        );
+        assert_eq!(
+            (&value["changed"], &value["error"]),
+            (&true.into(), &"x\"y".into())
+        );
     }
 
     #[test]

@@ -191,6 +191,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
     };
     let provider_metrics = ProviderMetrics::default();
     provider_metrics.register(&mut registry);
+    let class = controller_class.clone();
     let providers = Arc::new(Providers {
         policy: Policy {
             controller_class,
@@ -247,6 +248,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             identity,
             certificates,
             store_requeue_interval,
+            controller_class: class,
         };
         sync::Sync::new(client, settings, Arc::clone(&providers), &mut registry)
     });

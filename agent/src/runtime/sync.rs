@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::Parts;
 use crate::certificates::{self, Controller};
 use crate::leader::{self, Election};
-use crate::providers::Providers;
+use crate::providers::{ProviderSource, Providers};
+use crate::stores::ApiReader;
 use crate::stores::validation::{self, StoreMetrics, Validator};
+use crate::sync;
 
 /// What the role needs to know.
 pub(super) struct Settings {
@@ -22,6 +24,7 @@ pub(super) struct Settings {
     /// `None` if someone else writes the certificates.
     pub(super) certificates: Option<certificates::Settings>,
     pub(super) store_requeue_interval: Duration,
+    pub(super) controller_class: String,
 }
 
 /// The role before it runs.
@@ -34,6 +37,15 @@ pub(super) struct Sync {
 struct Work {
     certificates: Option<Controller>,
     stores: Validator,
+    secrets: Secrets,
+}
+
+/// What turning ExternalSecrets into Secrets takes.
+struct Secrets {
+    client: Client,
+    source: Arc<ProviderSource<ApiReader>>,
+    config: sync::Config,
+    metrics: sync::Metrics,
 }
 
 // === impl Sync ===
@@ -52,6 +64,7 @@ impl Sync {
             identity,
             certificates,
             store_requeue_interval,
+            controller_class,
         } = settings;
         let certificates = certificates.map(|settings| {
             let metrics = certificates::Metrics::default();
@@ -64,7 +77,26 @@ impl Sync {
             interval: store_requeue_interval,
             instance: Some(identity.clone()),
         };
-        let stores = Validator::new(client.clone(), providers, validation, store_metrics);
+        let stores = Validator::new(
+            client.clone(),
+            Arc::clone(&providers),
+            validation,
+            store_metrics,
+        );
+        let metrics = sync::Metrics::default();
+        metrics.register(registry);
+        let secrets = Secrets {
+            client: client.clone(),
+            source: Arc::new(ProviderSource::new(
+                Arc::new(ApiReader::new(client.clone())),
+                providers,
+            )),
+            config: sync::Config {
+                controller_class,
+                ..sync::Config::default()
+            },
+            metrics,
+        };
         let leader_metrics = leader::Metrics::default();
         leader_metrics.register(registry);
         let election = Election::new(client, &namespace, &lease, identity, leader_metrics);
@@ -73,6 +105,7 @@ impl Sync {
             work: Arc::new(Work {
                 certificates,
                 stores,
+                secrets,
             }),
         }
     }
@@ -104,9 +137,27 @@ async fn lead(leading: CancellationToken, work: Arc<Work>) -> Result<(), String>
         }
         Ok(())
     });
+    let (validating, stop) = (Arc::clone(&work), leading.clone());
     parts.spawn("the validation of stores", async move {
-        work.stores.run(leading).await;
+        validating.stores.run(stop).await;
         Ok(())
+    });
+    parts.spawn("the delivery of Secrets", async move {
+        let Secrets {
+            client,
+            source,
+            config,
+            metrics,
+        } = &work.secrets;
+        sync::run(
+            client.clone(),
+            Arc::clone(source),
+            config.clone(),
+            metrics.clone(),
+            leading,
+        )
+        .await
+        .map_err(|error| error.to_string())
     });
     parts.join().await.map_err(|error| error.to_string())
 }
