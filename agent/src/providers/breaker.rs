@@ -35,8 +35,21 @@ impl BreakerState {
     }
 }
 
+/// The breaker of one connection, and the failure that was reported last.
 #[derive(Default)]
-pub(crate) struct Breaker(Mutex<State>);
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+    last_failure: Mutex<String>,
+}
+
+/// A call that was not admitted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// How long calls will be refused.
+    pub(crate) retry_after: Duration,
+    /// The failure that was reported last, in words.
+    pub(crate) last_failure: String,
+}
 
 enum State {
     Closed { failures: u32 },
@@ -59,16 +72,20 @@ pub(crate) struct Permit {
 
 impl Breaker {
     /// Admits a call, or says how long calls will be refused.
-    pub(crate) fn admit(self: &Arc<Self>, now: Instant) -> Result<Permit, Duration> {
-        let mut state = self.0.lock();
+    pub(crate) fn admit(self: &Arc<Self>, now: Instant) -> Result<Permit, Refusal> {
+        let refusal = |retry_after| Refusal {
+            retry_after,
+            last_failure: self.last_failure.lock().clone(),
+        };
+        let mut state = self.state.lock();
         if let State::Open { until } = *state {
             if now < until {
-                return Err(until - now);
+                return Err(refusal(until - now));
             }
             *state = State::HalfOpen { is_probing: false };
         }
         let is_probe = match &mut *state {
-            State::HalfOpen { is_probing: true } => return Err(Duration::from_secs(1)),
+            State::HalfOpen { is_probing: true } => return Err(refusal(Duration::from_secs(1))),
             State::HalfOpen { is_probing } => {
                 *is_probing = true;
                 true
@@ -83,7 +100,7 @@ impl Breaker {
     }
 
     pub(crate) fn state(&self) -> BreakerState {
-        match *self.0.lock() {
+        match *self.state.lock() {
             State::Closed { .. } => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
             State::HalfOpen { .. } => BreakerState::HalfOpen,
@@ -92,22 +109,24 @@ impl Breaker {
 }
 
 impl Permit {
-    /// Tells whether the provider was reached, whatever it answered.
-    pub(crate) fn report(mut self, is_reached: bool, now: Instant) {
+    /// Tells whether the provider was reached, whatever it answered; `failure` says why it was not.
+    pub(crate) fn report(mut self, failure: Option<&str>, now: Instant) {
         self.is_reported = true;
-        let mut state = self.breaker.0.lock();
+        if let Some(failure) = failure {
+            failure.clone_into(&mut self.breaker.last_failure.lock());
+        }
+        let mut state = self.breaker.state.lock();
         match (&mut *state, self.is_probe) {
             (_, true) => {
-                *state = if is_reached {
-                    State::default()
-                } else {
-                    State::Open {
+                *state = match failure {
+                    None => State::default(),
+                    Some(_) => State::Open {
                         until: now + OPEN_TIME,
-                    }
+                    },
                 };
             }
             (State::Closed { failures }, false) => {
-                *failures = if is_reached {
+                *failures = if failure.is_none() {
                     0
                 } else {
                     failures.saturating_add(1)
@@ -127,7 +146,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.is_probe && !self.is_reported {
-            let mut state = self.breaker.0.lock();
+            let mut state = self.breaker.state.lock();
             if let State::HalfOpen { is_probing } = &mut *state {
                 *is_probing = false;
             }
@@ -142,12 +161,19 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Breaker, BreakerState, FAILURES_TO_OPEN, OPEN_TIME};
+    use super::{Breaker, BreakerState, FAILURES_TO_OPEN, OPEN_TIME, Refusal};
+
+    fn refused() -> Option<Refusal> {
+        Some(Refusal {
+            retry_after: OPEN_TIME,
+            last_failure: "down".into(),
+        })
+    }
 
     fn opened(now: Instant) -> Arc<Breaker> {
         let breaker = Arc::new(Breaker::default());
         for _ in 0..FAILURES_TO_OPEN {
-            breaker.admit(now).unwrap().report(false, now);
+            breaker.admit(now).unwrap().report(Some("down"), now);
         }
         breaker
     }
@@ -159,13 +185,13 @@ mod tests {
         let breaker = Arc::new(Breaker::default());
         for _ in 0..3 {
             for _ in 1..FAILURES_TO_OPEN {
-                breaker.admit(now).unwrap().report(false, now);
+                breaker.admit(now).unwrap().report(Some("down"), now);
             }
-            breaker.admit(now).unwrap().report(true, now);
+            breaker.admit(now).unwrap().report(None, now);
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(opened(now).state(), BreakerState::Open);
-        assert_eq!(opened(now).admit(now).err(), Some(OPEN_TIME));
+        assert_eq!(opened(now).admit(now).err(), refused());
     }
 
     #[test]
@@ -180,14 +206,14 @@ mod tests {
         let later = now + OPEN_TIME;
         let probe = breaker.admit(later).unwrap();
         assert!(breaker.admit(later).is_err());
-        probe.report(true, later);
+        probe.report(None, later);
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert!(breaker.admit(later).is_ok());
 
         let breaker = opened(now);
-        breaker.admit(later).unwrap().report(false, later);
+        breaker.admit(later).unwrap().report(Some("down"), later);
         assert_eq!(breaker.state(), BreakerState::Open);
-        assert_eq!(breaker.admit(later).err(), Some(OPEN_TIME));
+        assert_eq!(breaker.admit(later).err(), refused());
     }
 
     #[test]
@@ -206,10 +232,10 @@ mod tests {
         let (late_success, late_failure) =
             (breaker.admit(now).unwrap(), breaker.admit(now).unwrap());
         for _ in 0..FAILURES_TO_OPEN {
-            breaker.admit(now).unwrap().report(false, now);
+            breaker.admit(now).unwrap().report(Some("down"), now);
         }
-        late_success.report(true, now);
-        late_failure.report(false, now + Duration::from_secs(20));
+        late_success.report(None, now);
+        late_failure.report(Some("down"), now + Duration::from_secs(20));
         assert_eq!(breaker.state(), BreakerState::Open);
         assert!(breaker.admit(now + OPEN_TIME).is_ok());
     }

@@ -15,6 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use super::breaker::BreakerState;
 use super::error::{CallError, Cause, Method};
 use super::pool::Pooled;
 use super::retry::RetryPolicy;
@@ -212,6 +213,9 @@ impl Client {
 
     /// Asks the provider how it is, with an empty service name (provider-protocol.md 7).
     ///
+    /// The breaker neither refuses this call nor counts it: a provider that has not started yet must not be waited for longer
+    /// than it takes, and one that says it is well while its calls hang is not.
+    ///
     /// # Errors
     ///
     /// A [`CallError`] if it could not be asked.
@@ -228,10 +232,19 @@ impl Client {
                     .await;
             answer
         };
-        match brief
-            .call(Method::Check, HealthCheckRequest::default(), call)
-            .await
-        {
+        let start = Instant::now();
+        let request = HealthCheckRequest::default();
+        let result = brief.attempts(Method::Check, &request, call, start).await;
+        let Pooled {
+            metrics, target, ..
+        } = &*self.pooled;
+        metrics.observe(
+            target,
+            Method::Check,
+            start.elapsed(),
+            result.as_ref().err(),
+        );
+        match result {
             Ok(answer) if answer.status == ServingStatus::Serving as i32 => Ok(Health::Serving),
             Ok(_) => Ok(Health::NotServing),
             Err(CallError {
@@ -270,8 +283,8 @@ impl Client {
         let start = Instant::now();
         let permit = match breaker.admit(start) {
             Ok(permit) => permit,
-            Err(retry_after) => {
-                let error = CallError::breaker_open(method, retry_after);
+            Err(refusal) => {
+                let error = CallError::breaker_open(method, refusal);
                 metrics.observe(target, method, Duration::ZERO, Some(&error));
                 return Err(error);
             }
@@ -280,10 +293,19 @@ impl Client {
         let now = Instant::now();
         let error = result.as_ref().err();
         let before = breaker.state();
-        permit.report(error.is_none_or(CallError::is_reached), now);
+        let failure = error
+            .filter(|error| !error.is_reached())
+            .map(|error| &*error.text);
+        permit.report(failure, now);
         let after = breaker.state();
         if before != after {
             tracing::warn!(provider = target, ?before, ?after, "breaker changed");
+            // From open to half-open and back is no news to anyone.
+            if before == BreakerState::Closed || after == BreakerState::Closed {
+                self.pooled
+                    .changes
+                    .send_modify(|count| *count = count.wrapping_add(1));
+            }
         }
         metrics.breaker(target, after);
         metrics.observe(target, method, now - start, error);
@@ -303,6 +325,7 @@ impl Client {
     {
         let end = start + self.retry.budget(self.timeout);
         let mut number = 1;
+        let mut before: Option<CallError> = None;
         loop {
             let deadline = end.min(Instant::now() + self.timeout);
             let mut request = Request::new(request.clone());
@@ -311,7 +334,8 @@ impl Client {
             let error = match timeout_at(deadline, attempt(connection, request)).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => CallError::from_status(method, &status, &self.pooled.connection),
-                Err(_) => CallError::timeout(method, self.timeout),
+                // What the attempt before said tells more than that the rest of the time was too short.
+                Err(_) => before.unwrap_or_else(|| CallError::timeout(method, self.timeout)),
             };
             let pause = self
                 .retry
@@ -324,6 +348,7 @@ impl Client {
                 return Err(error);
             }
             number += 1;
+            before = Some(error);
             self.pooled.metrics.retried(&self.pooled.target, method);
             sleep(pause).await;
         }

@@ -7,6 +7,7 @@ use latchkey_transport::{CertificateProblem, ConnectError, Connection};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::breaker::Refusal;
 use super::text::sanitise;
 
 /// `domain` of the `google.rpc.ErrorInfo` that a provider may attach (provider-protocol.md 13.3).
@@ -58,7 +59,10 @@ pub enum Cause {
     /// The provider says that the remote secret does not exist (P-ERR-1).
     NoSecret,
     /// The breaker is open: nothing was sent.
-    BreakerOpen,
+    BreakerOpen {
+        /// The failure that was seen last.
+        last_failure: String,
+    },
     /// No connection could be made, or it was refused.
     Connect(ConnectError),
     /// The connection broke.
@@ -93,12 +97,15 @@ pub struct CallError {
 // === impl CallError ===
 
 impl CallError {
-    pub(crate) fn breaker_open(method: Method, retry_after: Duration) -> Self {
-        let text = "circuit breaker is open".into();
+    pub(crate) fn breaker_open(method: Method, refusal: Refusal) -> Self {
+        let Refusal {
+            retry_after,
+            last_failure,
+        } = refusal;
         Self {
             method,
-            cause: Cause::BreakerOpen,
-            text,
+            text: format!("circuit breaker is open: {last_failure}"),
+            cause: Cause::BreakerOpen { last_failure },
             retry_after: Some(retry_after),
         }
     }
@@ -196,7 +203,7 @@ impl CallError {
                 )
             }
             Cause::Timeout => true,
-            Cause::NoSecret | Cause::BreakerOpen | Cause::Undecodable => false,
+            Cause::NoSecret | Cause::BreakerOpen { .. } | Cause::Undecodable => false,
         }
     }
 
@@ -216,9 +223,10 @@ impl CallError {
                 code: Code::DeadlineExceeded,
                 ..
             } => false,
-            Cause::NoSecret | Cause::BreakerOpen | Cause::Undecodable | Cause::Status { .. } => {
-                true
-            }
+            Cause::NoSecret
+            | Cause::BreakerOpen { .. }
+            | Cause::Undecodable
+            | Cause::Status { .. } => true,
         }
     }
 
@@ -226,7 +234,9 @@ impl CallError {
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match &self.cause {
-            Cause::BreakerOpen | Cause::Connect(_) | Cause::Lost => FailureClass::Unavailable,
+            Cause::BreakerOpen { .. } | Cause::Connect(_) | Cause::Lost => {
+                FailureClass::Unavailable
+            }
             Cause::Timeout => FailureClass::Timeout,
             Cause::Undecodable => FailureClass::Configuration,
             Cause::NoSecret => FailureClass::Provider,
@@ -255,7 +265,7 @@ impl CallError {
     pub(crate) fn grpc_code(&self) -> &'static str {
         match &self.cause {
             Cause::NoSecret => "NOT_FOUND",
-            Cause::BreakerOpen | Cause::Connect(_) | Cause::Lost => "UNAVAILABLE",
+            Cause::BreakerOpen { .. } | Cause::Connect(_) | Cause::Lost => "UNAVAILABLE",
             Cause::Timeout => "DEADLINE_EXCEEDED",
             Cause::Undecodable => "INTERNAL",
             Cause::Status { code, .. } => code_name(*code),
@@ -272,7 +282,7 @@ impl CallError {
             {
                 "unauthorized"
             }
-            Cause::BreakerOpen | Cause::Connect(_) | Cause::Lost => "unavailable",
+            Cause::BreakerOpen { .. } | Cause::Connect(_) | Cause::Lost => "unavailable",
             Cause::Status { code, .. } => match code {
                 Code::DeadlineExceeded => "timeout",
                 Code::Unavailable => "unavailable",

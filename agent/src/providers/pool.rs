@@ -9,6 +9,7 @@ use latchkey_transport::{
     Address, ClientOptions, Connection, Fingerprint, Identity, OpenError, SharedIdentity,
 };
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,7 @@ struct Shared {
     settings: PoolSettings,
     metrics: ProviderMetrics,
     entries: Mutex<HashMap<PoolKey, Arc<Pooled>>>,
+    changes: watch::Sender<u64>,
 }
 
 /// P-TLS-4, SB-21: certificates of one store are never shown on behalf of another.
@@ -66,6 +68,8 @@ pub(crate) struct Pooled {
     /// Its address, as in metrics.
     pub(crate) target: String,
     pub(crate) metrics: ProviderMetrics,
+    /// Counts breakers that opened or closed.
+    pub(crate) changes: watch::Sender<u64>,
     created: Instant,
     used: Mutex<Instant>,
 }
@@ -78,6 +82,7 @@ impl Pool {
             settings,
             metrics,
             entries: Mutex::new(HashMap::new()),
+            changes: watch::Sender::new(0),
         }))
     }
 
@@ -100,6 +105,7 @@ impl Pool {
             settings,
             metrics,
             entries,
+            changes,
         } = &*self.0;
         let target = address.to_string();
         let labels = PoolLabels::of(&target);
@@ -128,6 +134,7 @@ impl Pool {
             lacks_map: AtomicBool::new(false),
             target: target.clone(),
             metrics: metrics.clone(),
+            changes: changes.clone(),
             created: now,
             used: Mutex::new(now),
         });
@@ -163,6 +170,7 @@ impl Pool {
             settings,
             metrics,
             entries,
+            ..
         } = &*self.0;
         let mut gone = Vec::new();
         let mut counts: BTreeMap<String, (i64, i64)> = BTreeMap::new();
@@ -197,6 +205,12 @@ impl Pool {
             metrics.idle.get_or_create(&labels).set(idle);
             metrics.total.get_or_create(&labels).set(active + idle);
         }
+    }
+
+    /// Changes whenever a breaker opens or closes, so that the stores behind it can be looked at (P-RT-4).
+    #[must_use]
+    pub fn breaker_changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
     }
 
     /// How many connections there are.

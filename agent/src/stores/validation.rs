@@ -1,6 +1,6 @@
 //! Validation of stores: the one place that asks providers about them and writes their status.
 //!
-//! Run by the elected leader of the role `sync` alone (provider-protocol.md 10). [`ladder`] asks and judges; [`controller`]
+//! Run by the elected leader of the role `sync` alone (provider-protocol.md 10). `ladder` asks and judges; `controller`
 //! watches both kinds of store, writes what changed and decides when to ask again.
 //!
 //! | kind | verbs |
@@ -10,6 +10,7 @@
 //! | `events.events.k8s.io` | create, patch |
 
 mod controller;
+mod decide;
 mod ladder;
 mod metrics;
 

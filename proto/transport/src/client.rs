@@ -30,7 +30,8 @@ pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// How to talk to a provider. The defaults are those of provider-protocol.md 6.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// Longest time for name lookup, TCP and TLS together. Default 5 s.
+    /// Longest time for name lookup, TCP and TLS together; shorter than any deadline of a call, so that the
+    /// reason is known in time. Default 4 s.
     pub connect_timeout: Duration,
     /// Time between two pings, also without calls. Servers punish less than 5 s. Default 10 s.
     pub keepalive_interval: Duration,
@@ -49,7 +50,7 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(4),
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(5),
             in_flight: 64,

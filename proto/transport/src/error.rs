@@ -51,7 +51,7 @@ pub enum ConnectError {
         kind: io::ErrorKind,
     },
     /// It took too long.
-    #[error("timed out while {step} with {address}")]
+    #[error("timed out while {step} ({address})")]
     TimedOut {
         /// The provider's address.
         address: String,

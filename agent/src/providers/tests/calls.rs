@@ -295,6 +295,11 @@ async fn breaker_opens_on_a_provider_that_is_away_and_never_on_its_answers() {
         assert_eq!(error.text, "vault is away");
     }
 
+    let open = || Cause::BreakerOpen {
+        last_failure: "down".into(),
+    };
+    let mut changes = providers.pool.breaker_changes();
+    changes.mark_unchanged();
     provider
         .script
         .on_secret(|| Err(Status::unavailable("down")));
@@ -305,7 +310,7 @@ async fn breaker_opens_on_a_provider_that_is_away_and_never_on_its_answers() {
     let error = client.get_secret(&target(), remote()).await.unwrap_err();
     assert_eq!(
         (error.cause.clone(), error.class()),
-        (Cause::BreakerOpen, FailureClass::Unavailable)
+        (open(), FailureClass::Unavailable)
     );
     assert!(
         error
@@ -313,6 +318,7 @@ async fn breaker_opens_on_a_provider_that_is_away_and_never_on_its_answers() {
             .is_some_and(|wait| wait <= Duration::from_secs(30))
     );
     assert_eq!(provider.script.count("GetSecret"), before);
+    assert!(changes.has_changed().unwrap());
     // Every call on the same connection fails, a new client's too.
     let again = providers.client(&store).await.unwrap();
     assert_eq!(
@@ -321,7 +327,7 @@ async fn breaker_opens_on_a_provider_that_is_away_and_never_on_its_answers() {
             .await
             .unwrap_err()
             .cause,
-        Cause::BreakerOpen
+        open()
     );
 }
 
@@ -573,4 +579,35 @@ async fn series_count_calls_by_outcome_and_hold_no_remote_key() {
         assert!(text.contains(&line), "{line}\n{text}");
     }
     assert!(!text.contains("canary"));
+}
+
+#[tokio::test]
+async fn health_is_neither_refused_nor_counted_by_the_breaker() {
+    // A store that is validated before its provider starts must not hold its consumers back afterwards.
+    let authority = Authority::new();
+    let provider = Provider::start(&authority).await;
+    let port = provider.port;
+    let providers = providers(&authority);
+    let client = client(&providers, &provider).await;
+    drop(provider);
+    let mut failures = 0;
+    for _ in 0..100 {
+        failures += u32::from(client.health().await.is_err());
+        if failures > FAILURES_TO_OPEN {
+            break;
+        }
+    }
+    assert!(failures > FAILURES_TO_OPEN);
+    let provider = Provider::serving(&authority, Serves::Healthy, port).await;
+    provider.script.on_secret(|| Ok(b"value".to_vec()));
+    client.get_secret(&target(), remote()).await.unwrap();
+    provider
+        .script
+        .on_secret(|| Err(Status::unavailable("down")));
+    for _ in 0..FAILURES_TO_OPEN {
+        client.get_secret(&target(), remote()).await.unwrap_err();
+    }
+    assert_eq!(client.health().await, Ok(crate::providers::Health::Serving));
+    let error = client.get_secret(&target(), remote()).await.unwrap_err();
+    assert!(matches!(error.cause, Cause::BreakerOpen { .. }), "{error}");
 }

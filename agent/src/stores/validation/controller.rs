@@ -14,8 +14,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, predicates, reflector, watcher};
 use kube::{Client, Resource, ResourceExt as _};
-use latchkey_crds::conditions::{self, Condition, ConditionStatus};
-use latchkey_crds::secret_store::{self, ClusterSecretStore, SecretStore, SecretStoreStatus};
+use latchkey_crds::conditions::{self, ConditionStatus};
+use latchkey_crds::secret_store::{self, ClusterSecretStore, SecretStore};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use serde::de::DeserializeOwned;
@@ -23,22 +23,11 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 
+use super::decide;
 use super::ladder::{Finding, examine};
 use super::metrics::StoreMetrics;
 use crate::providers::Providers;
 use crate::stores::{Store, StoreKey};
-
-/// First pause after a failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Longest pause after a failure that someone must repair (P-RT-5).
-const LONGEST_PAUSE: Duration = Duration::from_secs(7 * 60);
-
-/// Longest pause after a failure that may pass by itself: consumers wait for this store.
-const LONGEST_TRANSIENT_PAUSE: Duration = Duration::from_secs(30);
-
-/// Shortest interval between two validations (AMB-29).
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Longest wait for one answer of the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -141,9 +130,12 @@ impl Validator {
             .predicate_filter(predicates::generation, Default::default());
         let own_identity =
             WatchStream::from_changes(self.0.providers.identities.own().changes()).map(|_| ());
+        let breakers =
+            WatchStream::from_changes(self.0.providers.pool.breaker_changes()).map(|_| ());
         Controller::for_stream(objects, reader)
             .with_config(Config::default().concurrency(CONCURRENCY))
             .reconcile_all_on(own_identity)
+            .reconcile_all_on(breakers)
             .graceful_shutdown_on(cancel.cancelled_owned())
             .run(
                 |object, shared| async move { shared.reconcile(&object).await },
@@ -247,11 +239,8 @@ impl Shared {
             .flatten()
             .unwrap_or(self.settings.interval);
         let jitter = rand::rng().random_range(0.0..=1.0);
-        Ok(Action::requeue(pause(
-            failures,
-            finding.is_transient,
-            interval,
-            jitter,
+        Ok(Action::requeue(decide::next_pass(
+            failures, &finding, interval, jitter,
         )))
     }
 
@@ -262,7 +251,7 @@ impl Shared {
         store: &Store,
         finding: &Finding,
     ) -> Result<(), PassError> {
-        let Some((status, is_news)) = next_status(store, finding, Timestamp::now()) else {
+        let Some((status, is_news)) = decide::next_status(store, finding, Timestamp::now()) else {
             return Ok(());
         };
         let api = K::api(self.client.clone(), &store.key.namespace);
@@ -345,7 +334,7 @@ impl Shared {
             object.namespace.as_deref().unwrap_or_default(),
             &object.name,
         ));
-        Action::requeue(pause(
+        Action::requeue(decide::pause(
             failures,
             true,
             self.settings.interval,
@@ -370,182 +359,4 @@ impl Shared {
 fn within_bytes(used: &mut usize, character: char) -> Option<char> {
     *used += character.len_utf8();
     (*used <= 1000).then_some(character)
-}
-
-/// When the store is examined again. `jitter` is 0 to 1 and adds up to a tenth, so that stores do not fall into step.
-fn pause(failures: u32, is_transient: bool, interval: Duration, jitter: f64) -> Duration {
-    let pause = if failures == 0 {
-        interval.max(SHORTEST_INTERVAL)
-    } else {
-        let longest = if is_transient {
-            LONGEST_TRANSIENT_PAUSE
-        } else {
-            LONGEST_PAUSE
-        };
-        FIRST_PAUSE
-            .saturating_mul(2_u32.saturating_pow(failures - 1))
-            .min(longest)
-    };
-    pause + pause.mul_f64(jitter.clamp(0.0, 1.0) / 10.0)
-}
-
-/// The status to write and whether it is worth an event, or `None` if it would say nothing new.
-fn next_status(
-    store: &Store,
-    finding: &Finding,
-    now: Timestamp,
-) -> Option<(SecretStoreStatus, bool)> {
-    let mut status = store.status.clone();
-    let condition = Condition::ready(finding.status, finding.reason, finding.message.clone(), now)
-        .observed_at(store.generation);
-    let is_news = store.ready().is_none_or(|ready| {
-        (
-            ready.status,
-            ready.reason.as_deref(),
-            ready.message.as_deref(),
-        ) != (
-            condition.status,
-            condition.reason.as_deref(),
-            condition.message.as_deref(),
-        )
-    });
-    conditions::set(&mut status.conditions, condition);
-    status.observed_generation = store.generation;
-    if finding.capabilities.is_some() && finding.status == ConditionStatus::True {
-        status.capabilities = finding.capabilities;
-    }
-    (status != store.status).then_some((status, is_news))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use k8s_openapi::jiff::Timestamp;
-    use latchkey_crds::conditions::ConditionStatus;
-    use latchkey_crds::secret_store::Capabilities;
-    use serde_json::json;
-
-    use super::{Finding, next_status, pause};
-    use crate::stores::Store;
-    use crate::stores::validation::StoreMetrics;
-
-    fn store() -> Store {
-        let object = json!({
-            "metadata": {"name": "bao", "namespace": "team-a", "uid": "u", "generation": 2},
-            "spec": {"providerConfig": {
-                "address": "p.a.svc:8080",
-                "providerRef": {"kind": "HashicorpVault", "name": "vault"},
-            }},
-        });
-        Store::from(
-            &serde_json::from_value::<latchkey_crds::secret_store::SecretStore>(object).unwrap(),
-        )
-    }
-
-    fn finding(status: ConditionStatus, reason: &'static str, message: &str) -> Finding {
-        Finding {
-            status,
-            reason,
-            message: message.into(),
-            capabilities: Some(Capabilities::ReadOnly),
-            warnings: Vec::new(),
-            is_transient: false,
-        }
-    }
-
-    #[test]
-    fn pauses_grow_to_their_cap_and_success_waits_for_the_interval() {
-        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-        let cases = [
-            (0, false, minutes(5), 0.0, minutes(5)),
-            (
-                0,
-                false,
-                Duration::from_secs(1),
-                0.0,
-                Duration::from_secs(5),
-            ),
-            (0, false, minutes(10), 1.0, minutes(11)),
-            (1, false, minutes(5), 0.0, Duration::from_secs(1)),
-            (4, false, minutes(5), 0.0, Duration::from_secs(8)),
-            (40, false, minutes(5), 0.0, minutes(7)),
-            (4, true, minutes(5), 0.0, Duration::from_secs(8)),
-            (40, true, minutes(5), 0.0, Duration::from_secs(30)),
-        ];
-        for (failures, is_transient, interval, jitter, expected) in cases {
-            assert_eq!(
-                pause(failures, is_transient, interval, jitter),
-                expected,
-                "{failures} {is_transient}"
-            );
-        }
-    }
-
-    #[test]
-    fn status_is_written_on_change_only() {
-        // B3: hundreds of agents watch stores.
-        let mut store = store();
-        let valid = finding(ConditionStatus::True, "Valid", "store validated");
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let (status, is_news) = next_status(&store, &valid, at(1)).unwrap();
-        assert!(is_news);
-        assert_eq!(status.capabilities, Some(Capabilities::ReadOnly));
-        assert_eq!(status.observed_generation, Some(2));
-        store.status = status;
-        assert_eq!(next_status(&store, &valid, at(2)), None);
-
-        // A new generation with the same result is recorded without an event.
-        store.generation = Some(3);
-        let (status, is_news) = next_status(&store, &valid, at(3)).unwrap();
-        assert!(!is_news);
-        assert_eq!(
-            status.conditions[0].last_transition_time,
-            store.status.conditions[0].last_transition_time
-        );
-        store.status = status;
-
-        // A failure keeps what was known of the provider.
-        let invalid = finding(
-            ConditionStatus::False,
-            "InvalidProviderConfig",
-            "unable to validate store: no",
-        );
-        let invalid = Finding {
-            capabilities: None,
-            ..invalid
-        };
-        let (status, is_news) = next_status(&store, &invalid, at(4)).unwrap();
-        assert!(is_news);
-        assert_eq!(status.capabilities, Some(Capabilities::ReadOnly));
-        assert_eq!(status.conditions.len(), 1);
-        assert_eq!(status.conditions[0].status, ConditionStatus::False);
-    }
-
-    #[test]
-    fn series_follow_the_condition_and_go_with_the_store() {
-        let metrics = StoreMetrics::default();
-        let mut registry = prometheus_client::registry::Registry::default();
-        metrics.register(&mut registry);
-        let text = |registry: &prometheus_client::registry::Registry| {
-            let mut text = String::new();
-            prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
-            text
-        };
-        let key = store().key;
-        metrics.set(&key, ConditionStatus::True, Duration::from_millis(1));
-        metrics.set(&key, ConditionStatus::False, Duration::from_millis(2));
-        let shown = text(&registry);
-        let series = "secretstore_status_condition{name=\"bao\",namespace=\"team-a\",condition=\"Ready\",status=";
-        assert!(shown.contains(&format!("{series}\"True\"}} 0")), "{shown}");
-        assert!(shown.contains(&format!("{series}\"False\"}} 1")), "{shown}");
-        assert!(
-            shown.contains(
-                "secretstore_reconcile_duration{name=\"bao\",namespace=\"team-a\"} 2000000"
-            ),
-            "{shown}"
-        );
-        metrics.forget(&key);
-        assert!(!text(&registry).contains("bao"));
-    }
 }

@@ -1,12 +1,13 @@
 //! The steps from an address to a valid store; the first that fails names the reason (provider-protocol.md 14).
 
+use std::time::Duration;
+
 use latchkey_crds::conditions::{ConditionStatus, store_reasons};
 use latchkey_crds::secret_store::Capabilities;
 use tonic::Code;
 
 use crate::providers::{CallError, Capability, Cause, Client, Health, Providers};
-use crate::stores::Store;
-use crate::stores::wire;
+use crate::stores::{Store, Usable, wire};
 
 /// What was found out about a store.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Finding {
     pub capabilities: Option<Capabilities>,
     /// What the provider warns of, one event each.
     pub warnings: Vec<String>,
+    /// When asking again makes sense, if that is known.
+    pub retry_after: Option<Duration>,
     /// Whether it may pass without anyone's doing, so that asking again soon is worth it.
     pub is_transient: bool,
 }
@@ -33,6 +36,7 @@ impl Finding {
             message: message.into(),
             capabilities: None,
             warnings: Vec::new(),
+            retry_after: None,
             is_transient: false,
         }
     }
@@ -54,7 +58,11 @@ pub async fn examine(providers: &Providers, store: &Store) -> Finding {
         Ok(usable) => usable,
         Err(error) => return Finding::failed(error.reason, error.message),
     };
-    // 2. TLS material.
+    // 2. TLS material. Whoever validates has a pace of its own, so the store's retries do not apply.
+    let usable = Usable {
+        retry: None,
+        ..usable
+    };
     let client = match providers.client(&usable).await {
         Ok(client) => client,
         Err(error) => {
@@ -156,7 +164,10 @@ async fn validate(client: &Client, store: &Store) -> Finding {
                     }
                 );
                 if is_transient {
-                    finding.transient()
+                    Finding {
+                        retry_after: error.retry_after,
+                        ..finding.transient()
+                    }
                 } else {
                     finding
                 }
@@ -168,8 +179,16 @@ async fn validate(client: &Client, store: &Store) -> Finding {
 /// The finding if the provider could not be reached, or not be understood.
 fn connection_problem(error: &CallError) -> Option<Finding> {
     match &error.cause {
-        Cause::Connect(_) | Cause::Lost | Cause::Timeout | Cause::BreakerOpen => {
+        Cause::Connect(_) | Cause::Lost | Cause::Timeout => {
             Some(Finding::failed(store_reasons::PROVIDER_UNREACHABLE, &*error.text).transient())
+        }
+        // The same words as before it opened, so that the condition stays as it is.
+        Cause::BreakerOpen { last_failure } => {
+            let finding = Finding::failed(store_reasons::PROVIDER_UNREACHABLE, &**last_failure);
+            Some(Finding {
+                retry_after: error.retry_after,
+                ..finding.transient()
+            })
         }
         // From the server, but with no word about a backend: it is the one who is away.
         Cause::Status {
