@@ -492,6 +492,8 @@ impl Drop for Cluster {
 /// Removes the files of an earlier cluster in the same folder, and nothing that is not a cluster's.
 fn clear(layout: &Layout) -> Result<()> {
     if layout.file("plan.json").exists() {
+        // Of a cluster that was killed; the names of its containers go with the folder.
+        crate::cgroups::remove(layout);
         fs::remove_dir_all(layout.folder())
             .with_context(|| format!("failed to clear {}", layout.folder().display()))?;
     } else if fs::read_dir(layout.folder()).is_ok_and(|mut entries| entries.next().is_some()) {

@@ -69,13 +69,8 @@ pub(crate) fn pod_network(node: &NodeLayout) -> Value {
 /// KubeletConfiguration.
 ///
 /// `syncFrequency` paces republishing, hence rotation. `failCgroupV1: false` because 1.35 else refuses cgroup v1;
-/// `cgroupsPerQOS: false` keeps kubelet from making a cgroup tree, so that all containers land below `cgroupRoot`.
-pub(crate) fn kubelet(
-    layout: &Layout,
-    node: &NodeLayout,
-    cgroup: &str,
-    sync_frequency: &str,
-) -> Value {
+/// `cgroupsPerQOS: false` keeps kubelet from making a cgroup tree of its own.
+pub(crate) fn kubelet(layout: &Layout, node: &NodeLayout, sync_frequency: &str) -> Value {
     let name = node.name();
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -96,7 +91,6 @@ pub(crate) fn kubelet(
         "tlsCertFile": layout.pki(&format!("{name}.crt")),
         "tlsPrivateKeyFile": layout.pki(&format!("{name}.key")),
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": format!("/{cgroup}"),
         "cgroupsPerQOS": false,
         "enforceNodeAllocatable": [],
         "failSwapOn": false,

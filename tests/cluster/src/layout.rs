@@ -113,8 +113,8 @@ impl Layout {
         self.folder.join("tests.lock")
     }
 
-    /// Name of the cgroup below which all containers of the cluster live.
-    pub(crate) fn cgroup(&self) -> Result<String> {
+    /// Name of the cluster's entry among the living ones, in the cache.
+    pub(crate) fn registry_name(&self) -> Result<String> {
         let path = self
             .folder
             .to_str()
@@ -205,9 +205,9 @@ mod tests {
     }
 
     #[test]
-    fn clusters_in_two_folders_have_two_cgroups() -> Result<()> {
+    fn clusters_in_two_folders_have_two_names() -> Result<()> {
         let (one, other) = (Layout::new("/a")?, Layout::new("/b")?);
-        assert_ne!(one.cgroup()?, other.cgroup()?);
+        assert_ne!(one.registry_name()?, other.registry_name()?);
         Ok(())
     }
 }

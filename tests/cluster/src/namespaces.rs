@@ -29,6 +29,9 @@ const COVERED_SETTINGS: &[(&str, &str)] = &[
     ("kernel/keys/root_maxbytes", "25000000"),
 ];
 
+/// In a registry entry: the cluster's folder goes with the cluster.
+const REMOVE: &str = "remove";
+
 /// Has the calling thread, and the threads and processes it starts from now on, use the network of the cluster.
 pub(crate) fn enter_network(init: u32) -> Result<()> {
     let namespace = File::open(format!("/proc/{init}/ns/net")).context("the cluster is gone")?;
@@ -43,7 +46,7 @@ pub(crate) fn hold(layout: &Layout) -> Result<()> {
     // A Ctrl-C at the terminal is for the owner, whose end is then the cluster's.
     setsid().ok();
     let plan: Plan = read_json(&layout.file("plan.json"))?;
-    let name = layout.cgroup()?;
+    let name = layout.registry_name()?;
     let registry = cache::folder()?.join("clusters");
     fs::create_dir_all(&registry)?;
     sweep(&registry, &name);
@@ -57,9 +60,8 @@ pub(crate) fn hold(layout: &Layout) -> Result<()> {
         bail!("a cluster is already up in {}", layout.folder().display());
     }
     lock.set_len(0)?;
-    if plan.remove {
-        lock.write_all(layout.folder().to_string_lossy().as_bytes())?;
-    }
+    let fate = if plan.remove { REMOVE } else { "keep" };
+    lock.write_all(format!("{fate}\n{}", layout.folder().display()).as_bytes())?;
 
     let signals = SigSet::from_iter([
         Signal::SIGTERM,
@@ -104,7 +106,7 @@ pub(crate) fn hold(layout: &Layout) -> Result<()> {
             Err(_) => {}
         }
     };
-    cgroups::remove(&name);
+    cgroups::remove(layout);
     if plan.remove {
         fs::remove_dir_all(layout.folder()).ok();
     } else {
@@ -130,12 +132,15 @@ fn sweep(registry: &Path, own: &str) {
         if name == own || !name.starts_with("latchkey-") || !unlocked() {
             continue;
         }
-        cgroups::remove(&name);
-        if let Ok(folder) = fs::read_to_string(entry.path())
-            && folder.starts_with('/')
-            && Path::new(&folder).join("plan.json").exists()
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        if let Some((fate, folder)) = text.split_once('\n')
+            && let Ok(dead) = Layout::new(folder)
+            && dead.file("plan.json").exists()
         {
-            fs::remove_dir_all(folder).ok();
+            cgroups::remove(&dead);
+            if fate == REMOVE {
+                fs::remove_dir_all(dead.folder()).ok();
+            }
         }
         fs::remove_file(entry.path()).ok();
     }

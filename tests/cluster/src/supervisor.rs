@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::api::{DynamicObject, PostParams};
 use kube::{Api, Client};
 use nix::sys::signal::{Signal, kill};
@@ -50,7 +50,6 @@ struct Supervisor {
     layout: Layout,
     tools: Tools,
     plan: Plan,
-    cgroup: String,
     entries: Mutex<BTreeMap<String, Entry>>,
     /// Docker-archives to import on nodes that are added later.
     images: Mutex<Vec<PathBuf>>,
@@ -82,7 +81,6 @@ async fn run(layout: Layout) -> Result<()> {
     let plan: Plan = read_json(&layout.file("plan.json"))?;
     let (down, mut ending) = watch::channel(false);
     let supervisor = Arc::new(Supervisor {
-        cgroup: layout.cgroup()?,
         tools: Tools::find()?,
         layout,
         plan,
@@ -179,6 +177,13 @@ impl Supervisor {
             create(&client, object).await?;
         }
         self.await_node(&client, &first).await?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(client, "default");
+        self.until(
+            "the default service account",
+            &["controller-manager"],
+            async || accounts.get("default").await.ok(),
+        )
+        .await?;
         for number in 2..=self.plan.nodes {
             self.add_node(&format!("n{number}"), None).await?;
         }
@@ -241,8 +246,7 @@ impl Supervisor {
             node.file("containerd.toml"),
             configuration::containerd(node),
         )?;
-        let kubelet =
-            configuration::kubelet(&self.layout, node, &self.cgroup, &self.plan.sync_frequency);
+        let kubelet = configuration::kubelet(&self.layout, node, &self.plan.sync_frequency);
         write_json(&node.file("kubelet.json"), &kubelet)?;
         self.state.lock().await.nodes.insert(
             node.name(),
