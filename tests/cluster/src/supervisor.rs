@@ -1,26 +1,26 @@
 //! `cluster serve`: sets up a cluster, starts and watches its components, and answers requests until its owner is gone.
 
+mod process;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::api::{DynamicObject, PostParams};
 use kube::{Api, Client};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::{Mutex, watch};
 
+use self::process::Entry;
 use crate::cluster::client_of;
-use crate::components::{self, Component};
+use crate::components;
 use crate::control::{Answer, NodeState, Plan, Request, State, read_json, write_json};
 use crate::layout::{
     CONTAINERD_SOCKET, CONTROL_SOCKET, DEFAULT_KUBELET_ROOT, Layout, NodeLayout, node_number,
@@ -30,21 +30,8 @@ use crate::{archive, configuration, namespaces, pki};
 
 /// Longest wait for a component to become ready; on an idle machine each takes a few seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
-/// Longest wait for a component to end after a signal.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two looks at something that is awaited.
 const POLL: Duration = Duration::from_millis(100);
-
-/// A component and the process that runs it, if any.
-struct Entry {
-    component: Component,
-    process: Option<Process>,
-}
-
-struct Process {
-    pid: u32,
-    ended: watch::Receiver<Option<ExitStatus>>,
-}
 
 struct Supervisor {
     layout: Layout,
@@ -300,86 +287,6 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Starts a component under its name; it may have been started before, then ended.
-    async fn start(&self, component: Component) -> Result<()> {
-        let mut entries = self.entries.lock().await;
-        if let Some(Entry {
-            process: Some(process),
-            ..
-        }) = entries.get(&component.name)
-            && process.ended.borrow().is_none()
-        {
-            return Ok(());
-        }
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.layout.log_of(&component.name))?;
-        let path = std::env::var("PATH").unwrap_or_default();
-        let [program, arguments @ ..] = component.command.as_slice() else {
-            bail!("a component without a command")
-        };
-        let child = Command::new(program)
-            .args(arguments)
-            .env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"))
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("failed to start {}", component.name))?;
-        let pid = child
-            .id()
-            .context("a process that just started has a number")?;
-        let (sender, ended) = watch::channel(None);
-        tokio::spawn(await_end(child, component.name.clone(), sender));
-        entries.insert(
-            component.name.clone(),
-            Entry {
-                component,
-                process: Some(Process { pid, ended }),
-            },
-        );
-        Ok(())
-    }
-
-    async fn restart(&self, name: &str) -> Result<()> {
-        let component = self
-            .entries
-            .lock()
-            .await
-            .get(name)
-            .map(|entry| entry.component.clone());
-        self.start(component.with_context(|| format!("no such component: {name}"))?)
-            .await
-    }
-
-    async fn stop(&self, name: &str, signal: i32) -> Result<()> {
-        let signal = Signal::try_from(signal).context("no such signal")?;
-        let mut ended = {
-            let entries = self.entries.lock().await;
-            let Some(entry) = entries.get(name) else {
-                bail!(
-                    "no such component: {name} (there are {})",
-                    entries.keys().cloned().collect::<Vec<_>>().join(", ")
-                );
-            };
-            let Some(process) = &entry.process else {
-                return Ok(());
-            };
-            if process.ended.borrow().is_none() {
-                kill(Pid::from_raw(process.pid.cast_signed()), signal)
-                    .with_context(|| format!("failed to signal {name}"))?;
-            }
-            process.ended.clone()
-        };
-        tokio::time::timeout(STOP_TIMEOUT, ended.wait_for(Option::is_some))
-            .await
-            .map_err(|_| anyhow!("{name} still runs {STOP_TIMEOUT:?} after {signal}"))?
-            .with_context(|| format!("lost sight of {name}"))?;
-        Ok(())
-    }
-
     async fn import_everywhere(&self, path: PathBuf) -> Result<()> {
         let holders: Vec<u32> = self
             .state
@@ -459,13 +366,6 @@ impl Supervisor {
             self.down.send_replace(true);
         }
         Ok(())
-    }
-}
-
-async fn await_end(mut child: Child, name: String, sender: watch::Sender<Option<ExitStatus>>) {
-    if let Ok(status) = child.wait().await {
-        say(&format!("{name} ended: {status}"));
-        sender.send_replace(Some(status));
     }
 }
 
