@@ -29,4 +29,4 @@ pub use metrics::ProviderMetrics;
 pub use own::OwnIdentity;
 pub use pool::{Pool, PoolSettings};
 pub use retry::RetryPolicy;
-pub use source::{ProviderSource, Providers};
+pub use source::{ProviderSource, Providers, Unreachable};
