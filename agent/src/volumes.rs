@@ -42,7 +42,6 @@ use latchkey_csi::backend::{
 use latchkey_engine::source::Source;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 pub use self::attributes::Plan;
 pub use self::state::ALLOWED_SERVICE_ACCOUNTS;
@@ -199,14 +198,6 @@ impl<S: Source + 'static> Backend for Volumes<S> {
         self.wait_for_content(plan, deadline)
             .await
             .map_err(|failed| {
-                info!(
-                    namespace = plan.object.namespace,
-                    pod = plan.pod.name,
-                    external_secret = plan.object.name,
-                    class = ?failed.class,
-                    reason = failed.message,
-                    "no content for a volume"
-                );
                 self.events
                     .tell(plan, Reason::MountFailed(failed.class), &failed.message);
                 failed.to_failure()

@@ -106,7 +106,8 @@ pub fn pod(name: &str, node: &str, volumes: &[Value]) -> Value {
         "kind": "Pod",
         "metadata": {"name": name},
         "spec": {
-            "terminationGracePeriodSeconds": 0,
+            // Not zero: that would take the pod from the API server before kubelet has unmounted anything.
+            "terminationGracePeriodSeconds": 1,
             "containers": [{
                 "name": "main",
                 "image": TEST_IMAGE,

@@ -79,6 +79,25 @@ fn mount_shows_files_read_only_with_their_modes() -> Result<()> {
     })
 }
 
+/// The search for traces must be able to find some.
+#[test]
+fn a_planted_value_in_a_stored_object_is_found() -> Result<()> {
+    test(async |cx| {
+        let mut planted = Planted::new();
+        let value = planted.plant();
+        cx.apply(&list(&[json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "leak"},
+            "stringData": {"key": format!("before {value} after")},
+        })]))
+        .await?;
+        let found = planted.assert_no_trace(&cx).await;
+        ensure!(found.is_err_and(|error| error.to_string().contains("/leak")));
+        Ok(())
+    })
+}
+
 /// Scenario 2.
 #[test]
 fn mount_ignores_a_pod_namespace_that_the_pod_wrote_itself() -> Result<()> {
