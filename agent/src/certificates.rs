@@ -19,6 +19,7 @@ pub mod controller;
 pub mod decide;
 
 mod metrics;
+mod secrets;
 
 pub use controller::{Controller, Settings};
 pub use metrics::Metrics;

@@ -6,8 +6,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use latchkey::args::{self, Cli, Command};
 use latchkey::{logging, runtime};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 /// Exit code for a wrong configuration, as in sysexits(3).
 const EX_USAGE: u8 = 64;
@@ -39,41 +37,24 @@ fn main() -> ExitCode {
         Ok(tokio) => tokio,
         Err(error) => return fail(1, &format!("failed to start the runtime: {error}")),
     };
-    let result = tokio.block_on(async {
-        let stop = stop_on_signal()?;
-        runtime::run(*args, stop).await.map_err(anyhow::Error::from)
-    });
+    let result = tokio.block_on(runtime::run_until_signal(*args));
     // What is still blocked in the kernel must not keep the process.
     tokio.shutdown_timeout(std::time::Duration::from_secs(1));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
-            let usage = error
-                .downcast_ref::<runtime::Error>()
-                .is_some_and(runtime::Error::is_configuration);
-            fail(if usage { EX_USAGE } else { 1 }, &format!("{error:#}"))
+            let reason = runtime::chain(&error);
+            tracing::error!("{reason}");
+            fail(
+                if error.is_configuration() {
+                    EX_USAGE
+                } else {
+                    1
+                },
+                &reason,
+            )
         }
     }
-}
-
-/// A token that SIGTERM or SIGINT cancels.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let cancelled = stop.clone();
-    // Owned by the runtime: it ends with the process.
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        cancelled.cancel();
-    });
-    Ok(stop)
 }
 
 fn fail(code: u8, line: &str) -> ExitCode {

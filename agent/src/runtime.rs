@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -36,6 +37,9 @@ pub enum Error {
     /// Health and metrics cannot be served.
     #[error(transparent)]
     Admin(#[from] admin::Error),
+    /// Signals cannot be received.
+    #[error("failed to listen for signals")]
+    Signals(#[source] std::io::Error),
     /// There is no way to the API server.
     #[error("failed to set up the connection to the API server: {0}")]
     Client(String),
@@ -118,6 +122,31 @@ fn ended_early(ended: Result<(&'static str, Result<(), String>), JoinError>) -> 
             part: "a task",
             reason: String::from("it was aborted"),
         },
+    }
+}
+
+/// Runs the agent until SIGTERM, SIGINT or the failure of a part.
+///
+/// # Errors
+///
+/// [`Error`] says which part failed.
+pub async fn run_until_signal(args: AgentArgs) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let told = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("told to stop");
+        stop.cancel();
+        // The other branch ends the race.
+        std::future::pending().await
+    };
+    tokio::select! {
+        result = run(args, stop.clone()) => result,
+        never = told => never,
     }
 }
 
@@ -319,7 +348,8 @@ impl fmt::Display for IdentityOrigin {
 }
 
 /// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -15,19 +15,19 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, SelectAll};
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{Api, ListParams, PartialObjectMeta, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use latchkey_secret::{SecretData, SecretValue};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::authority::Profile;
 use super::decide::{self, Chain, ChainStep, Reason, Verdict};
+use super::secrets::{Error, Result, is_owned, read, reference, request, words, write};
 use super::{
     CA_CERTIFICATE_KEY, CERTIFICATE_KEY, COMPONENT, COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL,
     Metrics, PRIVATE_KEY, PROVIDER_LABEL,
@@ -45,9 +45,6 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause after failed passes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Longest time one request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What the controller needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -63,52 +60,6 @@ pub struct Settings {
     pub cluster_domain: String,
     /// ServiceAccount in the release namespace that owns the two Secrets there; `None` leaves them without owner.
     pub owner_service_account: Option<String>,
-}
-
-/// Why something could not be done. Never quotes content.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("failed to {verb} {kind} {namespace}/{name}: {reason}")]
-    Request {
-        verb: &'static str,
-        kind: &'static str,
-        namespace: String,
-        name: String,
-        reason: String,
-    },
-    #[error("secret {namespace}/{name} is not ours and cannot be used: {reason}")]
-    Foreign {
-        namespace: String,
-        name: String,
-        reason: String,
-    },
-    #[error("failed to make a certificate for {namespace}/{name}: {source}")]
-    Certificate {
-        namespace: String,
-        name: String,
-        source: super::authority::Error,
-    },
-}
-
-type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// A Secret as it was read: its values moved into the wiping type.
-struct Observed {
-    metadata: ObjectMeta,
-    kind: Option<String>,
-    data: SecretData,
-}
-
-// === impl Observed ===
-
-impl Observed {
-    fn is_ours(&self) -> bool {
-        self.metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(MANAGED_BY_LABEL))
-            .is_some_and(|by| by == MANAGED_BY)
-    }
 }
 
 /// Issues and rotates all identities.
@@ -333,7 +284,7 @@ impl Controller {
             name: name.clone(),
             source,
         };
-        let observed = self.read(namespace, name).await?;
+        let observed = read(&self.client, namespace, name).await?;
         let (chain, step) = match &observed {
             None => (Chain::begin(now).map_err(broken)?, ChainStep::Begin),
             Some(observed) => match Chain::from_data(&observed.data) {
@@ -365,8 +316,16 @@ impl Controller {
         if step == ChainStep::Keep && owned {
             return Ok(chain);
         }
-        self.write(namespace, name, "Opaque", observed, chain.to_data(), owner)
-            .await?;
+        write(
+            &self.client,
+            namespace,
+            name,
+            "Opaque",
+            observed,
+            chain.to_data(),
+            owner,
+        )
+        .await?;
         info!(namespace, name, ?step, "wrote the CA");
         Ok(chain)
     }
@@ -386,7 +345,7 @@ impl Controller {
         chain: &Chain,
         now: Timestamp,
     ) -> Result<()> {
-        let observed = self.read(namespace, name).await?;
+        let observed = read(&self.client, namespace, name).await?;
         let verdict = decide::leaf(
             observed
                 .as_ref()
@@ -447,111 +406,20 @@ impl Controller {
                 (data, reason, chain.current.leaf_end(now))
             }
         };
-        self.write(namespace, name, "kubernetes.io/tls", observed, data, owner)
-            .await?;
+        write(
+            &self.client,
+            namespace,
+            name,
+            "kubernetes.io/tls",
+            observed,
+            data,
+            owner,
+        )
+        .await?;
         self.metrics.rotated(namespace, service, reason);
         self.metrics.ends(namespace, service, end.as_second());
         info!(namespace, name, %reason, "wrote an identity");
         Ok(())
-    }
-
-    async fn read(&self, namespace: &str, name: &str) -> Result<Option<Observed>> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = request("get", "secret", namespace, name, api.get_opt(name)).await?;
-        Ok(secret.map(|secret| Observed {
-            metadata: secret.metadata,
-            kind: secret.type_,
-            data: secret
-                .data
-                .into_iter()
-                .flatten()
-                .map(|(key, value)| (key, SecretValue::new(value.0)))
-                .collect(),
-        }))
-    }
-
-    /// Creates the Secret, or replaces it if it is still as observed; the API server refuses both if someone was faster.
-    async fn write(
-        &self,
-        namespace: &str,
-        name: &str,
-        kind: &str,
-        observed: Option<Observed>,
-        data: SecretData,
-        owner: Option<&OwnerReference>,
-    ) -> Result<()> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let parameters = PostParams {
-            field_manager: Some(String::from("latchkey-certificates")),
-            ..PostParams::default()
-        };
-        let exists = observed.is_some();
-        let (mut metadata, kind) = observed.map_or_else(
-            || {
-                (
-                    ObjectMeta {
-                        name: Some(name.to_owned()),
-                        ..ObjectMeta::default()
-                    },
-                    kind.to_owned(),
-                )
-            },
-            // The type of a Secret cannot be changed.
-            |observed| {
-                (
-                    observed.metadata,
-                    observed.kind.unwrap_or_else(|| kind.to_owned()),
-                )
-            },
-        );
-        metadata.managed_fields = None;
-        let labels = metadata.labels.get_or_insert_default();
-        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
-        labels.insert(COMPONENT_LABEL.to_owned(), COMPONENT.to_owned());
-        if let Some(owner) = owner {
-            // An owner of the same kind and name but another uid is gone; the garbage collector would follow it.
-            let owners = metadata.owner_references.get_or_insert_default();
-            owners.retain(|other| (&other.kind, &other.name) != (&owner.kind, &owner.name));
-            owners.push(owner.clone());
-        }
-        let data = data
-            .into_iter()
-            .map(|(key, value)| (key, ByteString(value.expose().to_vec())))
-            .collect();
-        let secret = Secret {
-            metadata,
-            type_: Some(kind),
-            data: Some(data),
-            ..Secret::default()
-        };
-        let written = if exists {
-            request(
-                "update",
-                "secret",
-                namespace,
-                name,
-                api.replace(name, &parameters, &secret),
-            )
-            .await
-        } else {
-            request(
-                "create",
-                "secret",
-                namespace,
-                name,
-                api.create(&parameters, &secret),
-            )
-            .await
-        };
-        // The plain copies that the API types need are wiped here; what the HTTP client holds is beyond reach.
-        for value in secret.data.into_iter().flatten().map(|(_, value)| value.0) {
-            drop(SecretValue::new(value));
-        }
-        written.map(|secret| {
-            for value in secret.data.into_iter().flatten().map(|(_, value)| value.0) {
-                drop(SecretValue::new(value));
-            }
-        })
     }
 }
 
@@ -611,57 +479,4 @@ fn reason(source: &WatchSource) -> String {
         WatchSource::Kube(error) => words(error),
         WatchSource::Text(text) => text.clone(),
     }
-}
-
-fn words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} ({})", status.reason, status.code),
-        kube::Error::SerdeError(_) => String::from("the answer cannot be decoded"),
-        kube::Error::Auth(_) => String::from("the service account's token cannot be used"),
-        kube::Error::HyperError(_) | kube::Error::Service(_) => {
-            String::from("the API server cannot be reached")
-        }
-        _ => String::from("the request failed"),
-    }
-}
-
-async fn request<T>(
-    verb: &'static str,
-    kind: &'static str,
-    namespace: &str,
-    name: &str,
-    call: impl Future<Output = kube::Result<T>>,
-) -> Result<T> {
-    let reason = match timeout(REQUEST_TIMEOUT, call).await {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => words(&error),
-        Err(_) => String::from("no answer in time"),
-    };
-    Err(Error::Request {
-        verb,
-        kind,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        reason,
-    })
-}
-
-fn reference(kind: &str, name: &str, uid: String) -> OwnerReference {
-    OwnerReference {
-        api_version: String::from("v1"),
-        kind: kind.to_owned(),
-        name: name.to_owned(),
-        uid,
-        ..OwnerReference::default()
-    }
-}
-
-fn is_owned(metadata: &ObjectMeta, owner: Option<&OwnerReference>) -> bool {
-    owner.is_none_or(|owner| {
-        metadata
-            .owner_references
-            .iter()
-            .flatten()
-            .any(|other| other.uid == owner.uid)
-    })
 }
