@@ -6,6 +6,8 @@
 //! Every failure has a class of its own and none of them is "secret not found": a deleted credential must never look like a
 //! deleted secret (P-04).
 
+mod watch;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -78,6 +80,7 @@ pub struct ServiceAccountToken {
 pub struct Cluster {
     client: Client,
     credential_namespaces: Arc<BTreeSet<String>>,
+    watches: Arc<watch::Watches>,
 }
 
 // === impl selectors ===
@@ -122,10 +125,12 @@ impl Cluster {
         Self {
             client,
             credential_namespaces: Arc::new(credential_namespaces.into_iter().collect()),
+            watches: Arc::default(),
         }
     }
 
-    /// Reads the resource that configures the store of a request.
+    /// Reads the resource that configures the store of a request, from a watched copy where there is one. A change takes the
+    /// time of a watch event to arrive.
     ///
     /// # Errors
     ///
@@ -138,9 +143,18 @@ impl Cluster {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
             + DeserializeOwned
-            + Debug,
+            + Debug
+            + Send
+            + Sync
+            + 'static,
     {
         let reference = context.provider();
+        if let Some(found) =
+            self.watches
+                .find::<K>(&self.client, &reference.namespace, &reference.name)
+        {
+            return Ok(found);
+        }
         let object = Object {
             kind: &K::kind(&()),
             namespace: &reference.namespace,

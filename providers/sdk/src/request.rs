@@ -3,13 +3,15 @@
 //! The wire messages leave almost everything optional; the service behind [`crate::Provider`] turns them into these types or
 //! answers `INVALID_ARGUMENT` itself, so that a backend never sees a request without namespace or reference.
 
+mod strategy;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::LazyLock;
 
 use latchkey_secret::{SecretData, SecretValue};
 
 use crate::error::{ErrorClass, ProviderError, Result};
+pub use strategy::{ConversionStrategy, MetadataPolicy};
 
 /// `store_ref_kind` of a cluster-scoped store; anything else is treated as a namespaced store (specification 2.2).
 pub const CLUSTER_SECRET_STORE: &str = "ClusterSecretStore";
@@ -22,14 +24,6 @@ pub const METADATA_RECONCILE_ID: &str = "eso-reconcile-id";
 pub const METADATA_PUSH_METADATA: &str = "eso-push-metadata-bin";
 /// Response trailer: a warning outside of Validate (specification 2.10).
 pub const METADATA_WARNING: &str = "eso-warning-bin";
-/// What a key of a Secret cannot hold: anything but letters and numbers (general categories L and N), `-`, `.` and `_`.
-#[expect(
-    clippy::unwrap_used,
-    reason = "the pattern is a constant that a test compiles"
-)]
-static ILLEGAL_IN_KEYS: LazyLock<regex::Regex> =
-    LazyLock::new(|| regex::Regex::new(r"[^\p{L}\p{N}\-._]").unwrap());
-
 /// Most warnings in one answer.
 pub const MAX_WARNINGS: usize = 5;
 
@@ -85,16 +79,6 @@ pub struct RequestContext {
     reconcile_id: Option<String>,
 }
 
-/// How much of a remote object is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum MetadataPolicy {
-    /// The value.
-    #[default]
-    None,
-    /// Its labels, tags or annotations as JSON ("fetch mode").
-    Fetch,
-}
-
 /// One remote object, or a property in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RemoteRef {
@@ -106,18 +90,6 @@ pub struct RemoteRef {
     pub property: String,
     /// Value or metadata.
     pub metadata_policy: MetadataPolicy,
-}
-
-/// How found names become keys of a Secret.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ConversionStrategy {
-    /// Every character that a Secret key cannot hold becomes `_`.
-    #[default]
-    Default,
-    /// Such characters become `_U<hex>_`.
-    Unicode,
-    /// Names stay as they are; only for a strategy that this server does not know.
-    None,
 }
 
 /// Criteria of a find.
@@ -395,69 +367,6 @@ impl RequestContext {
     #[must_use]
     pub fn lacks_namespace(&self) -> bool {
         self.provider.namespace.is_empty()
-    }
-}
-
-// === impl MetadataPolicy, ConversionStrategy ===
-
-impl MetadataPolicy {
-    /// Reads the wire value; anything but `Fetch` is [`MetadataPolicy::None`].
-    #[must_use]
-    pub fn from_wire(text: &str) -> Self {
-        if text == "Fetch" {
-            Self::Fetch
-        } else {
-            Self::None
-        }
-    }
-}
-
-impl ConversionStrategy {
-    /// Reads the wire value; an empty one counts as `Default` (P-02).
-    #[must_use]
-    pub fn from_wire(text: &str) -> Self {
-        match text {
-            "" | "Default" => Self::Default,
-            "Unicode" => Self::Unicode,
-            _ => Self::None,
-        }
-    }
-
-    /// Converts one found name. Letters and numbers of any script, `-`, `.` and `_` stay; every other character becomes `_`,
-    /// or `_U<hexadecimal code point>_` of at least four digits.
-    #[must_use]
-    pub fn convert(self, name: &str) -> String {
-        match self {
-            Self::None => name.to_owned(),
-            Self::Default => ILLEGAL_IN_KEYS.replace_all(name, "_").into_owned(),
-            Self::Unicode => ILLEGAL_IN_KEYS
-                .replace_all(name, |captures: &regex::Captures<'_>| {
-                    captures[0]
-                        .chars()
-                        .map(|character| format!("_U{:04x}_", u32::from(character)))
-                        .collect::<String>()
-                })
-                .into_owned(),
-        }
-    }
-
-    /// Converts the keys of a find result.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorClass::InvalidArgument`] if two names become the same key.
-    pub fn convert_keys(self, found: SecretData) -> Result<SecretData> {
-        let mut converted = SecretData::new();
-        for (name, value) in found {
-            let key = self.convert(&name);
-            if converted.contains_key(&key) {
-                return Err(ProviderError::invalid_argument(format!(
-                    "secret name collision during conversion: {key}"
-                )));
-            }
-            converted.insert(key, value);
-        }
-        Ok(converted)
     }
 }
 

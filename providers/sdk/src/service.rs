@@ -2,6 +2,8 @@
 //!
 //! The order of checks is that of upstream's adapter (provider-protocol.md 2): operand, source namespace, reference, kind.
 
+mod convert;
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,24 +17,24 @@ use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
-use crate::error::{ErrorClass, ProviderError, Result, sanitise};
+use crate::error::{ErrorClass, ProviderError, Result};
 use crate::metrics::Metrics;
 use crate::provider::Provider;
 use crate::request::{
-    Capability, ConversionStrategy, Find, MAX_WARNINGS, METADATA_AUTH_NAMESPACE,
-    METADATA_PUSH_METADATA, METADATA_RECONCILE_ID, MetadataPolicy, Operation, ProviderReference,
-    Push, PushRemoteRef, RemoteRef, RequestContext, ServedKind, Validation, Verdict,
+    Capability, METADATA_AUTH_NAMESPACE, METADATA_RECONCILE_ID, Operation, ProviderReference, Push,
+    RequestContext, ServedKind, Validation,
+};
+use convert::{
+    deadline, exposed, find, never_not_found, push_remote_ref, remote_ref, text, verdict,
 };
 
 /// Longest call when the caller sets no deadline.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
-/// How much earlier than the caller's deadline a call ends, so that its own answer wins against the transport's.
-const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
+/// How much earlier than the caller's deadline a call ends, so that its own answer arrives before the caller gives up;
+/// a tenth of short deadlines.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(100);
 /// What a caller should wait when this server is busy (specification 2.4).
 const BUSY_DELAY: Duration = Duration::from_secs(1);
-/// Longest warning, in bytes (specification 2.10).
-const MAX_WARNING_BYTES: usize = 256;
-
 /// Bounds of the service.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceLimits {
@@ -137,9 +139,8 @@ impl<P: Provider> StoreService<P> {
             ProviderError::new(ErrorClass::ServerBusy, "too many requests in flight")
                 .with_retry_after(BUSY_DELAY)
         })?;
-        let deadline = deadline(metadata)
-            .unwrap_or(DEFAULT_DEADLINE)
-            .saturating_sub(DEADLINE_MARGIN);
+        let deadline = deadline(metadata).unwrap_or(DEFAULT_DEADLINE);
+        let deadline = deadline.saturating_sub(DEADLINE_MARGIN.min(deadline / 10));
         // A panic must not take other calls of the connection with it; its payload may hold anything and is dropped.
         match tokio::time::timeout(deadline, AssertUnwindSafe(work).catch_unwind()).await {
             Ok(Ok(result)) => result,
@@ -237,80 +238,6 @@ impl<P: Provider> StoreService<P> {
                 .sum(),
         )
     }
-}
-
-/// The caller's deadline: `grpc-timeout` is up to eight digits and a unit.
-fn deadline(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 {
-        return None;
-    }
-    let amount: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(amount * 3600),
-        "M" => Duration::from_secs(amount * 60),
-        "S" => Duration::from_secs(amount),
-        "m" => Duration::from_millis(amount),
-        "u" => Duration::from_micros(amount),
-        "n" => Duration::from_nanos(amount),
-        _ => return None,
-    })
-}
-
-fn text(metadata: &MetadataMap, key: &'static str) -> Result<Option<String>> {
-    metadata
-        .get(key)
-        .map(|value| {
-            value.to_str().map(str::to_owned).map_err(|_| {
-                ProviderError::invalid_argument(format!("request metadata {key} is not ASCII"))
-            })
-        })
-        .transpose()
-}
-
-fn remote_ref(remote: Option<wire::ExternalSecretDataRemoteRef>) -> Result<RemoteRef> {
-    let remote =
-        remote.ok_or_else(|| ProviderError::invalid_argument("request or remote ref is nil"))?;
-    Ok(RemoteRef {
-        metadata_policy: MetadataPolicy::from_wire(&remote.metadata_policy),
-        key: remote.key,
-        version: remote.version,
-        property: remote.property,
-    })
-}
-
-fn push_remote_ref(
-    metadata: &MetadataMap,
-    remote: Option<wire::PushSecretRemoteRef>,
-) -> Result<PushRemoteRef> {
-    let remote =
-        remote.ok_or_else(|| ProviderError::invalid_argument("request or remote ref is nil"))?;
-    let last = metadata
-        .get_bin(METADATA_PUSH_METADATA)
-        .and_then(|value| value.to_bytes().ok());
-    Ok(PushRemoteRef {
-        key: remote.remote_key,
-        property: remote.property,
-        metadata: last.map(|bytes| bytes.to_vec()).unwrap_or_default(),
-    })
-}
-
-fn find(find: Option<wire::ExternalSecretFind>) -> Result<Find> {
-    let find =
-        find.ok_or_else(|| ProviderError::invalid_argument("request or find criteria is nil"))?;
-    Ok(Find {
-        path: Some(find.path).filter(|path| !path.is_empty()),
-        name: find.name.map(|name| name.regexp),
-        tags: find.tags,
-        conversion_strategy: ConversionStrategy::from_wire(&find.conversion_strategy),
-    })
-}
-
-fn exposed(data: SecretData) -> std::collections::BTreeMap<String, Vec<u8>> {
-    data.into_iter()
-        .map(|(key, value)| (key, value.expose().to_vec()))
-        .collect()
 }
 
 #[tonic::async_trait]
@@ -533,48 +460,6 @@ impl<P: Provider> SecretStoreProvider for StoreService<P> {
         })
         .await
     }
-}
-
-/// Only the two single reads may say that a secret does not exist.
-fn never_not_found(error: ProviderError) -> ProviderError {
-    if error.class() == ErrorClass::SecretNotFound {
-        return ProviderError::internal(error.message());
-    }
-    error
-}
-
-/// The answer of Validate (specification 2.9, 2.10).
-fn verdict(result: Result<Validation>) -> Result<wire::ValidateResponse> {
-    let validation = match result {
-        Ok(validation) => validation,
-        Err(error) if error.class().is_verdict() => {
-            Validation::invalid(format!("{}: {}", error.class().reason(), error.message()))
-        }
-        Err(error) => return Err(error),
-    };
-    let mut warnings = validation.warnings;
-    let (valid, error) = match validation.verdict {
-        Verdict::Ready => (true, String::new()),
-        Verdict::Unknown(reason) => {
-            warnings.insert(0, format!("validation unknown: {reason}"));
-            (true, String::new())
-        }
-        Verdict::Invalid(reason) => (false, sanitise(&reason)),
-    };
-    let warnings = warnings
-        .iter()
-        .take(MAX_WARNINGS)
-        .map(|warning| short(&sanitise(warning)))
-        .collect();
-    Ok(wire::ValidateResponse {
-        valid,
-        error,
-        warnings,
-    })
-}
-
-fn short(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_WARNING_BYTES)].to_owned()
 }
 
 #[cfg(test)]

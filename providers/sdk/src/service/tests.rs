@@ -1,4 +1,6 @@
+use super::convert::MAX_WARNING_BYTES;
 use super::*;
+use crate::request::MAX_WARNINGS;
 
 #[test]
 fn deadlines_are_read_in_all_units() {

@@ -1,9 +1,6 @@
 //! A provider server on real sockets, with real certificates.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests may fail as tests may"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests may")]
 
 mod pki;
 
@@ -363,11 +360,11 @@ async fn operations_that_a_provider_lacks_are_unimplemented() {
 async fn deadlines_end_calls_and_cancel_the_backend() {
     let rig = Rig::start(ServiceLimits::default()).await;
     let mut slow = tonic::Request::new(request("sleep 20000"));
-    slow.set_timeout(Duration::from_millis(200));
+    slow.set_timeout(Duration::from_secs(2));
     let started = Instant::now();
     let status = get(&mut rig.client(), slow).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(10));
     assert!(rig.provider.cancelled.load(Ordering::SeqCst));
     assert_eq!(
         rig.metrics
