@@ -34,10 +34,12 @@ const DEFINITIONS: [&str; 3] = [
     ),
 ];
 
+type Fields = BTreeMap<String, String>;
+
 /// The provider: remote secrets by key, each a map of fields, or an error text. An absent one does not exist.
 #[derive(Default)]
 pub(crate) struct Shelf {
-    secrets: Mutex<BTreeMap<String, Result<BTreeMap<String, String>, String>>>,
+    secrets: Mutex<BTreeMap<String, Result<Fields, String>>>,
     calls: Mutex<BTreeMap<String, usize>>,
 }
 
