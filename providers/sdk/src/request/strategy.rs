@@ -83,7 +83,7 @@ impl ConversionStrategy {
     ///
     /// # Errors
     ///
-    /// [`ErrorClass::InvalidArgument`] if two names become the same key.
+    /// [`crate::ErrorClass::InvalidArgument`] if two names become the same key.
     pub fn convert_keys(self, found: SecretData) -> Result<SecretData> {
         let mut converted = SecretData::new();
         for (name, value) in found {
