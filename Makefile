@@ -64,9 +64,11 @@ demo: tools images ## Show the main job on a one-node cluster, each step verifie
 	cargo build --package latchkey-demo --package latchkey-cluster
 	$(CARGO_TARGET_DIR)/debug/demo --cluster $(CLUSTER) --images dist/images --root . $(if $(KEEP),--keep)
 
-bench: tools images ## Measure the figures of docs/performance.md on a cluster of its own
-	cargo bench --package latchkey-bench --no-run
-	$(CLUSTER) run --sync-frequency 1m -- cargo bench --package latchkey-bench
+# With the same flags as the images, so that everything but the program itself is built already.
+bench: tools images ## Measure the figures of docs/performance.md on a cluster of its own (a quarter of an hour)
+	host=$$(rustc -vV | sed -n 's/^host: //p'); \
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$$host" --package latchkey-bench; \
+	"$(CARGO_TARGET_DIR)/$$host/release/bench" --cluster $(CLUSTER) --images dist/images --root . --into docs/performance.md
 
 clean: ## Remove cargo's outputs and dist/; the cluster's programs in the cache stay
 	cargo clean

@@ -1,0 +1,413 @@
+//! The report in Markdown.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::direct::Calls;
+use crate::images::Size;
+use crate::measure::{Figures, Held};
+use crate::metrics::Histogram;
+use crate::pods::{Batch, Source};
+use crate::process::Memory;
+use crate::rig::INTERVAL;
+use crate::stats::{Samples, as_float, median};
+
+/// What is replaced in a page by [`write_into`]: everything between these two lines.
+const BEGIN: &str = "<!-- begin: written by `make bench` -->";
+const END: &str = "<!-- end: written by `make bench` -->";
+
+/// All figures as Markdown.
+pub(crate) fn render(figures: &Figures) -> String {
+    let mut text = String::new();
+    for part in [
+        machine(figures),
+        crate::targets::render(figures),
+        publish(figures),
+        pods(figures),
+        rotation(figures),
+        memory(figures),
+        images(figures),
+    ] {
+        text.push_str(&part);
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// Puts `report` into the page at `path`, between its two markers.
+pub(crate) fn write_into(path: &Path, report: &str) -> Result<()> {
+    let page = std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read {}", path.display()))?;
+    let page = replaced(&page, report)
+        .with_context(|| format!("{} has no lines {BEGIN} and {END}", path.display()))?;
+    std::fs::write(path, page).with_context(|| format!("failed to write {}", path.display()))
+}
+
+fn replaced(page: &str, report: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n\n{report}\n{END}{after}"))
+}
+
+fn machine(figures: &Figures) -> String {
+    let machine = &figures.machine;
+    let mut text = table(
+        &["machine", ""],
+        &[
+            vec!["date".into(), machine.date.clone()],
+            vec!["commit".into(), machine.commit.clone()],
+            vec!["processors".into(), machine.processors.clone()],
+            vec!["memory".into(), machine.memory.clone()],
+            vec!["kernel".into(), machine.kernel.clone()],
+            vec![
+                "Kubernetes".into(),
+                format!(
+                    "{}, one node, all parts on this machine",
+                    figures.kubernetes
+                ),
+            ],
+            vec![
+                "kubelet's syncFrequency".into(),
+                figures.sync_frequency.clone(),
+            ],
+            vec![
+                "load before the run".into(),
+                format!("{:.2} (1 minute)", machine.load),
+            ],
+            vec!["this program".into(), profile().into()],
+            vec![
+                "length of the run".into(),
+                format!("{:.0} s", figures.length.as_secs_f64()),
+            ],
+        ],
+    );
+    if machine.is_busy() {
+        text.push_str("\n**The machine was busy with other things: these figures say little.**\n");
+    }
+    text
+}
+
+fn profile() -> &'static str {
+    match cfg!(debug_assertions) {
+        true => "built without optimisation: its own part of each call is large",
+        false => "built with optimisation",
+    }
+}
+
+fn publish(figures: &Figures) -> String {
+    let mut rows: Vec<Vec<String>> = figures.calls.iter().map(calls_row).collect();
+    let fetched = &figures.fetched;
+    for (label, times) in [
+        (
+            "publish, first of its ExternalSecret (asks the provider)",
+            &fetched.times,
+        ),
+        ("... of that the provider's answer", &fetched.provider),
+        ("... of that everything else", &fetched.beyond),
+    ] {
+        let mut row = vec![label.to_owned(), "1".to_owned(), times.len().to_string()];
+        row.extend(quantiles(times));
+        row.extend(["-".to_owned(), "-".to_owned(), "0".to_owned()]);
+        rows.push(row);
+    }
+    let headers = [
+        "call",
+        "at once",
+        "calls",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "max ms",
+        "calls/s",
+        "agent CPU ms/call",
+        "failed",
+    ];
+    format!("### Calls on the CSI socket\n\n{}", table(&headers, &rows))
+}
+
+fn calls_row(calls: &Calls) -> Vec<String> {
+    let count = as_float(calls.times.len() + calls.failed);
+    let mut row = vec![
+        calls.kind.label().to_owned(),
+        calls.at_once.to_string(),
+        calls.times.len().to_string(),
+    ];
+    row.extend(quantiles(&calls.times));
+    row.extend([
+        format!("{:.0}", count / calls.total.as_secs_f64()),
+        format!("{:.2}", 1000.0 * calls.cpu.as_secs_f64() / count),
+        calls.failed.to_string(),
+    ]);
+    row
+}
+
+fn quantiles(times: &Samples) -> [String; 4] {
+    [0.5, 0.95, 0.99, 1.0].map(|q| milliseconds(times.quantile(q)))
+}
+
+fn pods(figures: &Figures) -> String {
+    let mut rows = Vec::new();
+    for count in sizes(&figures.batches) {
+        for source in [Source::Secret, Source::Latchkey] {
+            rows.push(pods_row(figures, count, source));
+        }
+    }
+    let headers = [
+        "pods at once",
+        "volume",
+        "batches",
+        "started p50 s",
+        "started p99 s",
+        "p50 / Secret",
+        "kubelet's mount, mean ms",
+        "mount / Secret",
+        "NodePublishVolume mean ms",
+        "p50 ms",
+        "p99 ms",
+        "of these the provider, mean ms per batch",
+        "agent CPU ms/pod",
+    ];
+    format!("### Pods on the real kubelet\n\n{}", table(&headers, &rows))
+}
+
+fn pods_row(figures: &Figures, count: usize, source: Source) -> Vec<String> {
+    let batches = batches(figures, count, source);
+    let started = batches
+        .iter()
+        .fold(Samples::default(), |all, batch| all.and(&batch.started));
+    let publishes = sum(batches.iter().map(|batch| &batch.publishes));
+    let provider = median_of(&batches, |batch| Some(1000.0 * batch.provider.sum));
+    let cpu = median_of(&batches, |batch| {
+        Some(1000.0 * batch.cpu.as_secs_f64() / as_float(batch.count))
+    });
+    let only = |text: String| match source {
+        Source::Secret => "-".to_owned(),
+        Source::Latchkey => text,
+    };
+    vec![
+        count.to_string(),
+        source.label().to_owned(),
+        batches.len().to_string(),
+        number(started.quantile(0.5).and_then(seconds), 2),
+        number(started.quantile(0.99).and_then(seconds), 2),
+        only(number(started_ratio(figures, count), 2)),
+        number(
+            median_of(&batches, |batch| {
+                Some(1000.0 * seconds(batch.mounts.mean()?)?)
+            }),
+            1,
+        ),
+        only(number(mount_ratio(figures, count), 2)),
+        milliseconds(publishes.mean()),
+        only(at_most(&publishes, 0.5)),
+        only(at_most(&publishes, 0.99)),
+        only(number(provider, 1)),
+        only(number(cpu, 1)),
+    ]
+}
+
+/// Started, p50: this driver's over the Secret's of the same round, the median over rounds.
+pub(crate) fn started_ratio(figures: &Figures, count: usize) -> Option<f64> {
+    ratio(figures, count, |batch| {
+        seconds(batch.started.quantile(0.5)?)
+    })
+}
+
+/// kubelet's mean mount: this driver's over the Secret's of the same round, the median over rounds.
+pub(crate) fn mount_ratio(figures: &Figures, count: usize) -> Option<f64> {
+    ratio(figures, count, |batch| seconds(batch.mounts.mean()?))
+}
+
+fn ratio(figures: &Figures, count: usize, value: impl Fn(&Batch) -> Option<f64>) -> Option<f64> {
+    let ours = batches(figures, count, Source::Latchkey);
+    let theirs = batches(figures, count, Source::Secret);
+    median(
+        ours.iter()
+            .zip(&theirs)
+            .filter_map(|(ours, theirs)| Some(value(ours)? / value(theirs)?)),
+    )
+}
+
+/// Sizes of batches, ascending.
+pub(crate) fn sizes(batches: &[Batch]) -> Vec<usize> {
+    let mut sizes: Vec<usize> = batches.iter().map(|batch| batch.count).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}
+
+fn batches(figures: &Figures, count: usize, source: Source) -> Vec<&Batch> {
+    let is_it = |batch: &&Batch| batch.count == count && batch.source == source;
+    figures.batches.iter().filter(is_it).collect()
+}
+
+fn median_of(batches: &[&Batch], value: impl Fn(&Batch) -> Option<f64>) -> Option<f64> {
+    median(batches.iter().filter_map(|batch| value(batch)))
+}
+
+fn sum<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Histogram {
+    histograms.fold(Histogram::default(), |sum, one| sum.and(one))
+}
+
+fn rotation(figures: &Figures) -> String {
+    let rotations = &figures.rotations;
+    let interval = Duration::from_secs(INTERVAL);
+    let row = |what: &str, period: String, times: &Samples, base: Option<Duration>| {
+        vec![
+            what.to_owned(),
+            period,
+            times.len().to_string(),
+            number(times.quantile(0.5).and_then(seconds), 2),
+            number(times.max().and_then(seconds), 2),
+            number(
+                base.and_then(|base| Some(seconds(times.max()?)? / seconds(base)?)),
+                2,
+            ),
+        ]
+    };
+    let rows = [
+        row(
+            "value at the provider -> file",
+            format!("refreshInterval {INTERVAL} s"),
+            &rotations.latchkey,
+            Some(interval),
+        ),
+        row(
+            "Secret -> file of kubelet's volume",
+            format!("syncFrequency {}", figures.sync_frequency),
+            &rotations.secret,
+            None,
+        ),
+    ];
+    let headers = [
+        "changed -> file changed",
+        "paced by",
+        "changes",
+        "p50 s",
+        "max s",
+        "max / interval",
+    ];
+    format!("### Rotation\n\n{}", table(&headers, &rows))
+}
+
+fn memory(figures: &Figures) -> String {
+    let rows: Vec<Vec<String>> = figures.held.iter().map(held_row).collect();
+    let headers = [
+        "agent (roles node and sync)",
+        "RSS MB",
+        "PSS MB",
+        "heap and stacks MB",
+        "highest RSS MB",
+        "CPU, thousandths of a core",
+    ];
+    format!("### Memory\n\n{}", table(&headers, &rows))
+}
+
+fn held_row(held: &Held) -> Vec<String> {
+    let Memory {
+        rss,
+        pss,
+        own,
+        peak,
+    } = held.memory;
+    vec![
+        held.what.clone(),
+        megabytes(rss),
+        megabytes(pss),
+        megabytes(own),
+        megabytes(peak),
+        number(held.cpu.map(|share| 1000.0 * share), 1),
+    ]
+}
+
+fn images(figures: &Figures) -> String {
+    let rows: Vec<Vec<String>> = figures
+        .images
+        .iter()
+        .map(|(name, size)| {
+            let Size {
+                layers,
+                compressed,
+                program,
+            } = size;
+            vec![
+                name.clone(),
+                megabytes(*layers),
+                megabytes(*compressed),
+                megabytes(*program),
+            ]
+        })
+        .collect();
+    let headers = ["image", "layers MB", "compressed MB", "program MB"];
+    format!("### Images\n\n{}", table(&headers, &rows))
+}
+
+/// A Markdown table.
+pub(crate) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "| {} |", headers.join(" | "));
+    let _ = writeln!(text, "|{}", "---|".repeat(headers.len()));
+    for row in rows {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    text
+}
+
+/// The bound of the bucket that holds a quantile.
+fn at_most(histogram: &Histogram, q: f64) -> String {
+    histogram.quantile_bound(q).map_or_else(
+        || "-".to_owned(),
+        |bound| format!("≤ {}", bound.as_secs_f64() * 1000.0),
+    )
+}
+
+/// Milliseconds with two digits.
+pub(crate) fn milliseconds(time: Option<Duration>) -> String {
+    number(time.map(|time| 1000.0 * time.as_secs_f64()), 2)
+}
+
+/// Millions of bytes with one digit.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", as_megabytes(bytes))
+}
+
+/// Millions of bytes.
+pub(crate) fn as_megabytes(bytes: u64) -> f64 {
+    let kilobytes = u32::try_from(bytes / 1000).unwrap_or(u32::MAX);
+    f64::from(kilobytes) / 1000.0
+}
+
+/// A number with `digits` behind the point, `-` where there is none.
+pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+fn seconds(time: Duration) -> Option<f64> {
+    Some(time.as_secs_f64()).filter(|seconds| *seconds > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_markers_is_replaced() {
+        let page = format!("head\n{BEGIN}\nold\n{END}\ntail\n");
+        let once = replaced(&page, "new\n").unwrap();
+        assert_eq!(once, format!("head\n{BEGIN}\n\nnew\n\n{END}\ntail\n"));
+        assert_eq!(replaced(&once, "new\n").unwrap(), once);
+        assert_eq!(replaced("head\n", "new\n"), None);
+    }
+
+    #[test]
+    fn a_table_has_a_rule_under_its_head() {
+        let text = table(&["a", "b"], &[vec!["1".into(), "2".into()]]);
+        assert_eq!(text, "| a | b |\n|---|---|\n| 1 | 2 |\n");
+    }
+}

@@ -1,0 +1,113 @@
+//! From a changed value to a changed file.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use rand::RngExt as _;
+use serde_json::json;
+
+use crate::pods::{self, Source};
+use crate::rig::{CHANGING, INTERVAL, NAMESPACE, PATIENCE, Rig, changing};
+use crate::stats::Samples;
+
+/// Between two looks at a file: the error of the figure.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Times from the change to the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Rotations {
+    /// Of a volume of this driver, the value changed at the provider.
+    pub(crate) latchkey: Samples,
+    /// Of kubelet's own volume, the Secret changed.
+    pub(crate) secret: Samples,
+}
+
+/// Changes the value at the provider `changes` times and, at the same time but independently, a Secret `secrets` times; each
+/// change comes at a random moment of the interval after the previous one arrived.
+pub(crate) async fn measure(rig: &Rig<'_>, changes: usize, secrets: usize) -> Result<Rotations> {
+    let mut created = pods::create(rig, Source::Latchkey, CHANGING, 1).await?;
+    let latchkey = file(rig, Source::Latchkey, created.keys().next()).await?;
+    let other = pods::create(rig, Source::Secret, CHANGING, 1).await?;
+    let secret = file(rig, Source::Secret, other.keys().next()).await?;
+    created.extend(other);
+    let group = GroupVersionKind::gvk(
+        "provider.secretstore.external-secrets.io",
+        "v2alpha1",
+        "Fake",
+    );
+    let fakes: Api<DynamicObject> = Api::namespaced_with(
+        rig.client.clone(),
+        NAMESPACE,
+        &ApiResource::from_gvk(&group),
+    );
+    let stored: Api<Secret> = Api::namespaced(rig.client.clone(), NAMESPACE);
+    let change_fake = async |value: &str| -> Result<()> {
+        let patch = Patch::Merge(json!({"spec": changing(value)}));
+        fakes
+            .patch(CHANGING, &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
+    };
+    let change_secret = async |value: &str| -> Result<()> {
+        let patch = Patch::Merge(json!({"stringData": {"value": value}}));
+        stored
+            .patch(CHANGING, &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
+    };
+    let (latchkey, secret) = futures::try_join!(
+        repeat(changes, &latchkey, change_fake),
+        repeat(secrets, &secret, change_secret)
+    )?;
+    pods::delete(rig, &created).await?;
+    Ok(Rotations { latchkey, secret })
+}
+
+/// The file `value` in the pod's volume, once it shows something.
+async fn file(rig: &Rig<'_>, source: Source, pod: Option<&String>) -> Result<PathBuf> {
+    let Some(pod) = pod else {
+        bail!("no pod was created")
+    };
+    let uid = pods::uid(rig, pod).await?;
+    let path = rig.kubelet_path(&format!("pods/{uid}/{}/value", source.folder()))?;
+    becomes(&path, "0").await?;
+    Ok(path)
+}
+
+async fn repeat(
+    changes: usize,
+    path: &std::path::Path,
+    change: impl AsyncFn(&str) -> Result<()>,
+) -> Result<Samples> {
+    let mut times = Vec::new();
+    for number in 1..=changes {
+        let pause = rand::rng().random_range(0.0..INTERVAL_SECONDS);
+        tokio::time::sleep(Duration::from_secs_f64(pause)).await;
+        let value = number.to_string();
+        // From before the change, so that no time is lost to the figure.
+        let begin = Instant::now();
+        change(&value).await?;
+        becomes(path, &value).await?;
+        times.push(begin.elapsed());
+    }
+    Ok(times.into_iter().collect())
+}
+
+/// [`INTERVAL`] as a number to calculate with.
+#[expect(clippy::cast_precision_loss, reason = "a handful of seconds")]
+const INTERVAL_SECONDS: f64 = INTERVAL as f64;
+
+async fn becomes(path: &std::path::Path, value: &str) -> Result<()> {
+    let begin = Instant::now();
+    while std::fs::read_to_string(path).ok().as_deref() != Some(value) {
+        if begin.elapsed() > PATIENCE {
+            bail!("{} is not {value} after {PATIENCE:?}", path.display());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
