@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 cache="${LATCHKEY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/latchkey}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
 out=dist/images
+# Debian's bundle of public certificate authorities, for the images whose Dockerfile copies it.
+authorities=/etc/ssl/certs/ca-certificates.crt
 # Largest image that is let through, in bytes: the promise of the README for the agent.
 limit=$((25 * 1000 * 1000))
 
@@ -56,7 +58,7 @@ for name in "$@"; do
     program="$CARGO_TARGET_DIR/$target/release/$name"
     archive="$out/$name.tar"
     stamp="$out/.$name.inputs"
-    inputs=$(cat "$program" "images/Dockerfile.$name" | sha256sum)
+    inputs=$(cat "$program" "images/Dockerfile.$name" "$authorities" | sha256sum)
     if [ -f "$archive" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$inputs" ]; then
         continue
     fi
@@ -67,8 +69,9 @@ for name in "$@"; do
     mkdir "$scratch/$name"
     cp "$program" "$scratch/$name/$name"
     cp "images/Dockerfile.$name" "$scratch/$name/Dockerfile"
+    cp "$authorities" "$scratch/$name/ca-certificates.crt"
     # One date for all, so that the same program gives the same layer.
-    touch --date=@0 "$scratch/$name/$name"
+    touch --date=@0 "$scratch/$name"/*
     "$builder" "$name" "$scratch/$name"
     size=$(stat --format %s "$scratch/$name.tar")
     if [ "$name" = latchkey ] && [ "$size" -gt "$limit" ]; then

@@ -12,6 +12,7 @@ needed=(
     "buildah buildah"
     "ip iproute2"
     "nsenter util-linux"
+    "/etc/ssl/certs/ca-certificates.crt ca-certificates"
     "cc gcc"
     "/usr/include/stdio.h libc6-dev"
     "pip3 python3-pip"
