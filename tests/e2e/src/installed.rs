@@ -36,13 +36,8 @@ pub fn images() -> PathBuf {
 /// # Errors
 /// When an image is missing or a chart does not become ready.
 pub async fn ensure_installed(cx: &Context) -> Result<()> {
-    let lock = File::options()
-        .create(true)
-        .append(true)
-        .open(cx.cluster().layout().folder().join("installed.lock"))?;
-    // Others may hold it for minutes; a blocked thread of the pool does not hold back this test's own tasks.
-    let _lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
-    let marker = cx.cluster().layout().folder().join("installed");
+    let _lock = lock(cx).await?;
+    let marker = marker(cx);
     if marker.exists() && is_installed(cx).await {
         return Ok(());
     }
@@ -60,6 +55,53 @@ pub async fn ensure_installed(cx: &Context) -> Result<()> {
     helm_install_provider(cx, "fake", &[]).await?;
     std::fs::write(&marker, "")?;
     Ok(())
+}
+
+/// Takes away what [`ensure_installed`] of an earlier test binary left: for tests that run a controller of their own, which the
+/// installed one would disturb.
+///
+/// # Errors
+/// When the agent's pods do not go.
+pub async fn ensure_absent(cx: &Context) -> Result<()> {
+    let _lock = lock(cx).await?;
+    let marker = marker(cx);
+    if !marker.exists() {
+        return Ok(());
+    }
+    cx.helm(&[
+        "uninstall",
+        "latchkey",
+        "fake",
+        "--namespace",
+        SYSTEM,
+        "--ignore-not-found",
+        "--wait",
+        PATIENCE,
+    ])
+    .await?;
+    let pods: Api<Pod> = Api::namespaced(cx.client(), SYSTEM);
+    eventually(Duration::from_secs(60), "the agent's pods go", async || {
+        let left = pods.list(&ListParams::default().labels(AGENT)).await?;
+        Ok(left.items.is_empty().then_some(()))
+    })
+    .await?;
+    std::fs::remove_file(marker)?;
+    Ok(())
+}
+
+/// Held by whoever changes what is installed. Others may hold it for minutes; a thread of the pool waits, so that this test's
+/// own tasks go on.
+async fn lock(cx: &Context) -> Result<File> {
+    let lock = File::options()
+        .create(true)
+        .append(true)
+        .open(cx.cluster().layout().folder().join("installed.lock"))?;
+    Ok(tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??)
+}
+
+/// There while the charts are installed.
+fn marker(cx: &Context) -> PathBuf {
+    cx.cluster().layout().folder().join("installed")
 }
 
 async fn is_installed(cx: &Context) -> bool {

@@ -10,8 +10,8 @@ mod manifests;
 mod planted;
 
 pub use installed::{
-    AGENT, SYSTEM, agent_pod, ensure_installed, helm_install_agent, helm_install_provider, images,
-    root,
+    AGENT, SYSTEM, agent_pod, ensure_absent, ensure_installed, helm_install_agent,
+    helm_install_provider, images, root,
 };
 pub use manifests::{Values, external_secret, fake, list, pod, store, volume};
 pub use planted::Planted;

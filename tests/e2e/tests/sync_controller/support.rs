@@ -119,6 +119,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start(cx: &Context) -> Result<Self> {
+        latchkey_e2e::ensure_absent(cx).await?;
         for definition in DEFINITIONS {
             cx.apply(definition).await?;
         }
