@@ -1,8 +1,12 @@
 //! What pods see.
 
 use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use latchkey_cluster::{eventually, test};
-use latchkey_e2e::{Planted, ensure_installed, external_secret, fake, list, pod, store, volume};
+use latchkey_e2e::{
+    Planted, SYSTEM, ensure_installed, external_secret, fake, list, pod, store, volume,
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -76,6 +80,49 @@ fn mount_shows_files_read_only_with_their_modes() -> Result<()> {
         })
         .await?;
         planted.assert_no_trace(&cx).await
+    })
+}
+
+/// Both deliveries of one ExternalSecret, by agents on two nodes of which only the leader writes Secrets.
+#[test]
+fn secret_is_written_once_and_holds_the_bytes_of_the_volume() -> Result<()> {
+    test(async |cx| {
+        ensure_installed(&cx).await?;
+        let mut planted = Planted::new();
+        let value = planted.plant();
+        let mut both = external_secret("both", "s", &["key"], "1s");
+        both["spec"]["target"]["creationPolicy"] = json!("Owner");
+        cx.apply(&list(&[
+            fake("f", &[("key", &value)], Value::Null),
+            store("s", "f", "fake"),
+            both,
+            pod("p", "n2", &[volume("v", json!({"externalSecret": "both"}))]),
+        ]))
+        .await?;
+        cx.pod_ready("p", PATIENCE).await?;
+        ensure!(file(&cx, "p", "/v/key").await? == value);
+        let secrets: Api<Secret> = Api::namespaced(cx.client(), cx.namespace());
+        let secret = eventually(PATIENCE, "the Secret", async || {
+            Ok(secrets.get_opt("both").await?)
+        })
+        .await?;
+        let stored = secret.data.and_then(|mut data| data.remove("key"));
+        ensure!(stored.is_some_and(|bytes| bytes.0 == value.as_bytes()));
+        // Several refreshes on both sides.
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        let writes = cx
+            .audit(SYSTEM, "latchkey-node")?
+            .into_iter()
+            .filter(|request| {
+                let object = &request.object_ref;
+                object.resource == "secrets"
+                    && object.namespace == cx.namespace()
+                    && !["get", "list", "watch"].contains(&request.verb.as_str())
+            })
+            .map(|request| request.verb)
+            .collect::<Vec<_>>();
+        ensure!(writes == ["create"], "{writes:?}");
+        Ok(())
     })
 }
 
