@@ -10,7 +10,7 @@ use latchkey_e2e::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, apply_values, file, file_becomes, mounts_of, reader, sets_read, uid,
+    PATIENCE, apply_values, file, file_becomes, mounts_of, publishes, reader, sets_read, uid,
 };
 
 /// Scenario 1, and attributes `items` and `defaultMode`.
@@ -270,11 +270,15 @@ fn republish_under_a_failing_provider_leaves_the_volume_alone() -> Result<()> {
         let before = mounts_of(&cx, "n1", &uid)?;
         let failing = json!({"failures": [{"code": "UNAVAILABLE", "message": "simulated"}]});
         cx.apply(&list(&[fake("f", &values, failing)])).await?;
-        for round in 0..20 {
+        let published = publishes(&cx, "n1").await?;
+        let mut round = 0;
+        while publishes(&cx, "n1").await? < published + 20 {
+            round += 1;
+            ensure!(round < 60, "kubelet does not publish again");
             let label = format!("round={round}");
             cx.kubectl(&["label", "pod", "p", "--overwrite", &label])
                 .await?;
-            tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
         crate::support::event(&cx, "p", "SecretStale", &["files are"]).await?;
         ensure!(

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Api;
 use kube::api::ListParams;
-use latchkey_cluster::{Context, eventually};
+use latchkey_cluster::{Context, eventually, http_get};
 use latchkey_e2e::{agent_pod, external_secret, fake, list, store};
 use serde_json::{Value, json};
 
@@ -76,6 +76,22 @@ pub(crate) async fn event(cx: &Context, pod: &str, reason: &str, parts: &[&str])
     })
     .await;
     found.with_context(|| format!("pod {pod} has no event {reason} with {parts:?}, but {seen:?}"))
+}
+
+/// How often kubelet asked the agent on a node to publish a volume.
+pub(crate) async fn publishes(cx: &Context, node: &str) -> Result<u64> {
+    let status = agent_pod(cx, node).await?.status;
+    let address = status
+        .and_then(|status| status.pod_ip)
+        .context("the agent has an address")?;
+    let (_, text) = http_get::get(&format!("http://{address}:8081/metrics")).await?;
+    text.lines()
+        .find(|line| {
+            line.starts_with("latchkey_csi_kubelet_calls_total")
+                && line.contains("\"NodePublishVolume\"")
+        })
+        .and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .context("the agent counts publishes")
 }
 
 /// Kills the agent's process on a node (SIGKILL) and waits until another one is ready in its place.
