@@ -10,6 +10,12 @@ use tonic_types::StatusExt as _;
 use super::breaker::Refusal;
 use super::text::sanitise;
 
+/// Longest wait that a provider may ask for. Its answer may name any number of seconds, and clocks end.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// What servers built on tonic answer, with CANCELLED, once the deadline that travelled with the call has passed (P-CL-3).
+const DEADLINE_TEXT: &str = "Timeout expired";
+
 /// `domain` of the `google.rpc.ErrorInfo` that a provider may attach (provider-protocol.md 13.3).
 const ERROR_DOMAIN: &str = "provider.external-secrets.io";
 
@@ -154,6 +160,7 @@ impl CallError {
             Code::NotFound if matches!(method, Method::GetSecret | Method::GetSecretMap) => {
                 Cause::NoSecret
             }
+            Code::Cancelled if status.message() == DEADLINE_TEXT => Cause::Timeout,
             // Made by the codec on this side: a provider's own INTERNAL looks the same but for the details that ours attach.
             Code::Internal if reason.is_none() && is_codec_text(status.message()) => {
                 Cause::Undecodable
@@ -162,13 +169,15 @@ impl CallError {
         };
         let text = match (&cause, sanitise(status.message())) {
             (Cause::NoSecret, _) => "Secret does not exist".into(),
+            (Cause::Timeout, _) => "the time was up".into(),
             (Cause::Undecodable, _) => "the answer cannot be decoded".into(),
             (_, text) if text.is_empty() => format!("{:?}", status.code()),
             (_, text) => text,
         };
         let retry_after = status
             .get_details_retry_info()
-            .and_then(|info| info.retry_delay);
+            .and_then(|info| info.retry_delay)
+            .map(|delay| delay.min(LONGEST_RETRY_AFTER));
         Self {
             method,
             cause,

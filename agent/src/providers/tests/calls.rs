@@ -69,6 +69,9 @@ async fn only_codes_that_may_pass_are_tried_again() {
         (twice(Status::aborted("busy")), 3, true),
         (twice(Status::resource_exhausted("slow down")), 3, true),
         (twice(Status::deadline_exceeded("late")), 3, true),
+        // How a server built on tonic says the same.
+        (twice(Status::cancelled("Timeout expired")), 3, true),
+        (twice(Status::cancelled("shutting down")), 1, false),
         (
             twice(detailed(Code::Unavailable, "BACKEND_UNAVAILABLE")),
             3,
@@ -141,6 +144,11 @@ async fn failures_are_classified_by_code() {
             "failed to get secret via gRPC: Unimplemented",
         ),
         (
+            Status::cancelled("Timeout expired"),
+            FailureClass::Timeout,
+            "failed to get secret via gRPC: the time was up",
+        ),
+        (
             Status::unknown("bad request id: 1234, Credential=AKIA"),
             FailureClass::Provider,
             "failed to get secret via gRPC: bad request id: ..., Credential: ...",
@@ -199,6 +207,13 @@ async fn wait_that_the_provider_asks_for_is_honoured_within_the_deadline() {
         (error.class(), error.retry_after),
         (FailureClass::Unavailable, Some(Duration::from_secs(60)))
     );
+
+    // What no clock can hold is an hour.
+    provider
+        .script
+        .on_secret(in_turn(vec![throttled(Duration::MAX)]));
+    let error = client.get_secret(&target(), remote()).await.unwrap_err();
+    assert_eq!(error.retry_after, Some(Duration::from_secs(3600)));
 }
 
 #[tokio::test]
