@@ -22,7 +22,7 @@ use kube::api::Api;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -362,18 +362,26 @@ impl Candidate {
         Ok(Some(Held { stored, since: now }))
     }
 
-    /// Renews until that failed for the renew deadline.
+    /// Renews until that failed for the renew deadline, and not a moment longer: what is left until the lease ends is for the work
+    /// to end in.
     async fn renew<R: Register>(&self, register: &R, held: &mut Held<R::Version>) {
         loop {
-            sleep(self.pause()).await;
             let deadline = held.since + self.settings.renew_deadline;
+            sleep_until((Instant::now() + self.pause()).min(deadline)).await;
             let now = Instant::now();
-            let left = deadline.saturating_duration_since(now).min(REQUEST_TIMEOUT);
+            if now >= deadline {
+                return;
+            }
+            let limit = || {
+                deadline
+                    .saturating_duration_since(Instant::now())
+                    .min(REQUEST_TIMEOUT)
+            };
             let record = self.record(Some(&held.stored.record));
-            match in_time(left, register.write(&record, Some(&held.stored.version))).await {
+            match in_time(limit(), register.write(&record, Some(&held.stored.version))).await {
                 Ok(stored) => *held = Held { stored, since: now },
                 // Either someone took the record, or our own write arrived although its answer was lost: the record tells.
-                Err(Failure::Conflict) => match in_time(REQUEST_TIMEOUT, register.read()).await {
+                Err(Failure::Conflict) => match in_time(limit(), register.read()).await {
                     Ok(Some(stored)) if stored.record.holder == self.identity => {
                         held.stored = stored
                     }
@@ -383,9 +391,6 @@ impl Candidate {
                     }
                 },
                 Err(failure) => warn!(lease = self.lease, "failed to renew the lease: {failure}"),
-            }
-            if Instant::now() >= held.since + self.settings.renew_deadline {
-                return;
             }
         }
     }

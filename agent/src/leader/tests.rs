@@ -235,3 +235,37 @@ async fn work_that_ends_by_itself_ends_the_election_and_releases() {
         .await;
     assert_eq!((value, holder(&cell).as_str()), (Some(7), ""));
 }
+
+#[tokio::test(start_paused = true)]
+async fn work_is_told_to_end_when_the_renew_deadline_passes_and_not_at_the_next_attempt() {
+    let cell = Arc::new(Cell::default());
+    let line = Line {
+        cell: Arc::clone(&cell),
+        cut: CancellationToken::new(),
+    };
+    let candidate = Candidate {
+        lease: String::from("test/lease"),
+        identity: String::from("a"),
+        settings: Settings {
+            retry_period: 7 * SECOND,
+            ..Settings::default()
+        },
+        metrics: Metrics::default(),
+    };
+    let stop = CancellationToken::new();
+    let began = Instant::now();
+    let told = candidate.run(&line, &stop, |leading| {
+        line.cut.cancel();
+        let stop = stop.clone();
+        async move {
+            leading.cancelled().await;
+            stop.cancel();
+        }
+    });
+    told.await;
+    assert!(
+        began.elapsed() <= 10 * SECOND + SECOND / 10,
+        "{:?}",
+        began.elapsed()
+    );
+}
