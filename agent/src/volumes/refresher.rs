@@ -57,15 +57,9 @@ struct Refresher<S> {
 pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: Arc<Entry>) {
     let mut sights: Option<BoxStream<'static, Sight>> = Some(registry.objects.follow(&entry.key));
     let mut attempt: Option<BoxFuture<'static, Outcome>> = None;
-    let mut forget_at: Option<Instant> = None;
     let cancel = registry.cancel.clone();
-    let mut refresher = Refresher {
-        registry,
-        entry: Arc::clone(&entry),
-        due: None,
-        failures: 0,
-        serial: 0,
-    };
+    let mut refresher = Refresher::take_up(registry, Arc::clone(&entry));
+    let mut forget_at = refresher.forget_at();
     loop {
         let due = refresher.due.filter(|_| attempt.is_none());
         tokio::select! {
@@ -80,7 +74,7 @@ pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: 
                 None => sights = None,
             },
             () = entry.wake.notified() => {
-                forget_at = entry.idle_since().map(|since| since + refresher.registry.linger);
+                forget_at = refresher.forget_at();
                 refresher.hurry();
                 refresher.catch_up(attempt.is_some());
             }
@@ -120,6 +114,32 @@ async fn at(moment: Option<Instant>) {
 // === impl Refresher ===
 
 impl<S: Source + 'static> Refresher<S> {
+    /// Begins where the entry stands: after a panic it has a history already, and its followers wait for what comes next.
+    fn take_up(registry: Arc<Registry<S>>, entry: Arc<Entry>) -> Self {
+        let (seen, serial) = {
+            let state = entry.state.borrow();
+            let content = state.content.as_ref().map_or(0, |content| content.serial);
+            let trouble = state.trouble.as_ref().map_or(0, |trouble| trouble.serial);
+            (state.seen().cloned(), content.max(trouble))
+        };
+        let mut refresher = Self {
+            registry,
+            entry,
+            due: None,
+            failures: 0,
+            serial,
+        };
+        // The watch shows this very object again, which is no reason to fetch it.
+        refresher.due = seen.and_then(|seen| refresher.next_refresh(&seen, Instant::now()));
+        refresher
+    }
+
+    /// When the entry is to be forgotten; `None` while it is in use.
+    fn forget_at(&self) -> Option<Instant> {
+        let idle_since = self.entry.idle_since()?;
+        Some(idle_since + self.registry.linger)
+    }
+
     /// Takes in what the watch shows.
     fn see(&mut self, sight: Sight) {
         match sight {

@@ -19,6 +19,8 @@ use super::events::Note;
 use super::objects::Sight;
 use super::*;
 
+mod panics;
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DEADLINE: Duration = Duration::from_secs(115);
@@ -99,6 +101,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_jitter(|| 0.0)
+    }
+
+    fn with_jitter(jitter: fn() -> f64) -> Self {
         let (source, shelf) = (Arc::new(MapSource::default()), Arc::new(Shelf::default()));
         let (events, notes) = Events::channel();
         let cancel = CancellationToken::new();
@@ -110,7 +116,7 @@ impl Bench {
             &Config::default(),
             events,
             clock,
-            || 0.0,
+            jitter,
             cancel.clone(),
         );
         Self {
@@ -772,25 +778,6 @@ async fn volumes_only_objects_and_objects_with_a_secret_are_served_alike() {
         bench.shelf.put("a", object("a", 1, spec));
         assert_eq!(text(&bench.first(&plan("a")).await.unwrap()), "k=one");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_while_resolving_fails_the_fetch_and_nothing_else() {
-    let bench = Bench::new();
-    bench.shelf.put("a", one_key("a", 1, "panic", "1h"));
-    let failure = bench.first(&plan("a")).await.unwrap_err();
-    assert!(
-        failure.message.contains("fail internally"),
-        "{}",
-        failure.message
-    );
-    bench.value("db", "one");
-    bench.shelf.put("a", one_key("a", 2, "db", "1h"));
-    sleep(Duration::from_millis(1)).await;
-    assert_eq!(
-        text(&bench.first(&plan("a")).await.unwrap()),
-        "password=one"
-    );
 }
 
 #[tokio::test(start_paused = true)]
