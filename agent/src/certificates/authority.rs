@@ -59,6 +59,9 @@ pub enum Error {
     /// The certificate may not sign others.
     #[error("the certificate is not a CA")]
     NotACa,
+    /// The CA has expired, or is not allowed to sign such a certificate.
+    #[error("the CA has expired or may not issue it, so nobody would trust it")]
+    Untrusted,
     /// Signing failed.
     #[error("signing failed")]
     Signing,

@@ -386,15 +386,13 @@ impl Controller {
                 (data, Reason::Bundle, end)
             }
             Verdict::Issue(reason) => {
-                let identity =
-                    chain
-                        .current
-                        .issue(profile, now)
-                        .map_err(|source| Error::Certificate {
-                            namespace: namespace.to_owned(),
-                            name: name.to_owned(),
-                            source,
-                        })?;
+                let identity = chain
+                    .issue(profile, now)
+                    .map_err(|source| Error::Certificate {
+                        namespace: namespace.to_owned(),
+                        name: name.to_owned(),
+                        source,
+                    })?;
                 let data = SecretData::from([
                     (CA_CERTIFICATE_KEY.to_owned(), bundle),
                     (

@@ -183,6 +183,22 @@ impl Chain {
         bundle
     }
 
+    /// Issues a leaf that everyone who has the bundle trusts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Untrusted`] where the CA, somebody's own, has expired or may not sign such names: a leaf of it would be refused, and
+    /// replaced by the next one, for ever.
+    pub fn issue(&self, profile: &Profile, now: Timestamp) -> Result<authority::Identity, Error> {
+        let identity = self.current.issue(profile, now)?;
+        let certificate = identity.certificate.as_bytes();
+        if authority::is_trusted(certificate, profile, &self.bundle(), now) {
+            Ok(identity)
+        } else {
+            Err(Error::Untrusted)
+        }
+    }
+
     /// What is due for this chain.
     #[must_use]
     pub fn step(&self, now: Timestamp) -> ChainStep {

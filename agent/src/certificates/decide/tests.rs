@@ -269,3 +269,15 @@ fn a_leaf_is_not_renewed_by_a_ca_that_can_give_it_no_more_life() {
     );
     assert_eq!(chain.current.facts().age(begin()), BACKDATE);
 }
+
+#[test]
+fn an_expired_ca_of_somebody_else_issues_nothing() {
+    // Nothing is written then, so no write leads to the next pass and the next leaf.
+    let chain = Chain::begin(begin()).unwrap();
+    let now = begin() + days(366);
+    for profile in [server(), Profile::Client] {
+        let refused = chain.issue(&profile, now).map(|_| ());
+        assert_eq!(refused, Err(Error::Untrusted), "{profile:?}");
+        assert!(chain.issue(&profile, begin() + days(1)).is_ok());
+    }
+}
