@@ -110,6 +110,7 @@ pub async fn run<S: Source + 'static>(
     if stop.run_until_cancelled(usable).await.is_none() {
         return Ok(());
     }
+    let _while_leading = metrics.while_leading();
     let watched = Arc::new(Watched::default());
     let concurrency = config.concurrency.max(1);
     let external_secrets: Api<Guarded> = scoped(&client, &config);

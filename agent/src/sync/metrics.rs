@@ -101,6 +101,11 @@ impl Metrics {
         }
     }
 
+    /// Forgets all objects when the result is dropped: another replica may lead from then on, and what this one says is old.
+    pub(super) fn while_leading(&self) -> WhileLeading {
+        WhileLeading(self.clone())
+    }
+
     /// Forgets an object that is gone.
     pub(super) fn gone(&self, namespace: &str, name: &str) {
         for status in ["True", "False"] {
@@ -114,6 +119,18 @@ impl Metrics {
         self.calls.remove(&object);
         self.errors.remove(&object);
         self.duration.remove(&object);
+    }
+}
+
+/// See [`Metrics::while_leading`].
+pub(super) struct WhileLeading(Metrics);
+
+impl Drop for WhileLeading {
+    fn drop(&mut self) {
+        self.0.calls.clear();
+        self.0.errors.clear();
+        self.0.conditions.clear();
+        self.0.duration.clear();
     }
 }
 
@@ -175,5 +192,20 @@ mod tests {
         assert!(text().contains("condition=\"Deleted\",status=\"False\"} 1"));
         metrics.ready("a", "x", Some(ConditionStatus::True));
         assert!(!text().contains("Deleted"));
+    }
+
+    #[test]
+    fn a_former_leader_says_nothing_about_objects() {
+        let (metrics, mut registry) = (Metrics::default(), Registry::default());
+        metrics.register(&mut registry);
+        let leading = metrics.while_leading();
+        metrics.called("a", "x");
+        metrics.failed("a", "x");
+        metrics.took("a", "x", Duration::from_micros(3));
+        metrics.ready("a", "x", Some(ConditionStatus::True));
+        drop(leading);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(!text.contains("name=\"x\""), "{text}");
     }
 }

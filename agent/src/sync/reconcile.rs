@@ -63,6 +63,7 @@ pub(super) async fn reconcile<S: Source + 'static>(
     };
     let action = action.instrument(span).await;
     context.metrics.took(&key.0, &key.1, begin.elapsed());
+    context.watched.end_pass(&key, &context.metrics);
     Ok(action)
 }
 

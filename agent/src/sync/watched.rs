@@ -1,6 +1,6 @@
 //! What the watch has shown: which objects write which target, and which cached objects are older than our own writes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PartialObjectMeta;
@@ -22,6 +22,10 @@ pub(super) struct Watched {
 
 #[derive(Default)]
 struct State {
+    /// Namespaces and names of all objects that the watch has shown.
+    known: HashSet<Key>,
+    /// Those of the list that the watch is reading, if it is.
+    listed: Option<HashSet<Key>>,
     /// Names of the ExternalSecrets by namespace and name of their target.
     writers: HashMap<Key, BTreeSet<String>>,
     /// Name of the target by namespace and name of the ExternalSecret.
@@ -37,20 +41,43 @@ impl Watched {
     pub(super) fn note(&self, event: &Event<Guarded>, metrics: &Metrics) {
         match event {
             Event::Apply(object) | Event::InitApply(object) => {
-                let target = match &object.0 {
-                    Ok(object) => object.target_name().to_owned(),
-                    Err(_) => return,
-                };
-                self.state.lock().point(key(object), target);
-            }
-            Event::Delete(object) => {
+                let mut state = self.state.lock();
                 let key = key(object);
-                metrics.gone(&key.0, &key.1);
-                self.backoff.forget(&key);
-                self.state.lock().forget(&key);
+                if let (Event::InitApply(_), Some(listed)) = (event, &mut state.listed) {
+                    listed.insert(key.clone());
+                }
+                state.known.insert(key.clone());
+                if let Ok(object) = &object.0 {
+                    state.point(key, object.target_name().to_owned());
+                }
             }
-            Event::Init | Event::InitDone => {}
+            Event::Delete(object) => self.forget(&key(object), metrics),
+            Event::Init => self.state.lock().listed = Some(HashSet::new()),
+            Event::InitDone => {
+                // Deletions while the watch was broken are not told: what the new list lacks is gone.
+                let mut state = self.state.lock();
+                let listed = state.listed.take().unwrap_or_default();
+                let gone: Vec<Key> = state.known.difference(&listed).cloned().collect();
+                drop(state);
+                for key in gone {
+                    self.forget(&key, metrics);
+                }
+            }
         }
+    }
+
+    /// Forgets what a pass has noted about an object that went away meanwhile.
+    pub(super) fn end_pass(&self, key: &Key, metrics: &Metrics) {
+        let is_known = self.state.lock().known.contains(key);
+        if !is_known {
+            self.forget(key, metrics);
+        }
+    }
+
+    fn forget(&self, key: &Key, metrics: &Metrics) {
+        metrics.gone(&key.0, &key.1);
+        self.backoff.forget(key);
+        self.state.lock().forget(key);
     }
 
     /// The ExternalSecrets whose target this Secret is.
@@ -120,6 +147,7 @@ impl State {
     }
 
     fn forget(&mut self, key: &Key) {
+        self.known.remove(key);
         self.unpoint(key);
         self.replaced.remove(key);
     }
@@ -172,6 +200,32 @@ mod tests {
         assert_eq!(owners(&watched, "other"), ["one", "three"]);
         watched.note(&Event::Delete(object("two", "shared")), &metrics);
         assert_eq!(owners(&watched, "shared"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_new_list_lacks_and_what_a_late_pass_notes_is_forgotten() {
+        let (watched, metrics) = (Watched::default(), Metrics::default());
+        let list = |objects: &[&str]| {
+            watched.note(&Event::Init, &metrics);
+            for name in objects {
+                watched.note(&Event::InitApply(object(name, "shared")), &metrics);
+            }
+            watched.note(&Event::InitDone, &metrics);
+        };
+        list(&["one", "two"]);
+        list(&["two"]);
+        assert_eq!(owners(&watched, "shared"), ["two"]);
+
+        let key = (String::from("a"), String::from("two"));
+        watched.note(&Event::Delete(object("two", "shared")), &metrics);
+        watched.replaced(&key, Some("6"));
+        watched
+            .backoff
+            .failed(&key, None, false, std::time::Instant::now());
+        watched.end_pass(&key, &metrics);
+        let later = std::time::Instant::now() + std::time::Duration::from_secs(3600);
+        assert!(!watched.is_stale(&key, Some("6")));
+        assert!(!watched.backoff.is_impatient(&key, later));
     }
 
     #[test]
