@@ -41,7 +41,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - --allowed-provider-hosts={{ join "," $hosts }}
 - --provider-timeout={{ .Values.providers.timeout }}
 - --controller-class={{ .Values.stores.controllerClass }}
-- --enable-flood-gate={{ .Values.stores.floodGate }}
+{{- /* In the mode Disabled nobody validates stores, so none would ever be ready. */}}
+- --enable-flood-gate={{ and .Values.stores.floodGate (ne .Values.sync.mode "Disabled") }}
 {{- end }}
 
 {{/* Flags of an agent with the role sync. */}}
