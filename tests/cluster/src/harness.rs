@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
@@ -30,11 +30,11 @@ pub struct Context {
 
 /// Runs `body` against the shared cluster, in a namespace made for it and deleted after it, side by side with other tests.
 ///
-/// Where no cluster can run (not root) and none was prepared, the test says so and counts as passed; under `make test` a
-/// cluster is always prepared. When the body fails, the namespace's pods and events are printed. `LATCHKEY_KEEP=1` keeps it.
+/// Where no cluster can run (not root) and none was prepared, the test fails and says so; under `make test` a cluster is always
+/// prepared. When the body fails, the namespace's pods and events are printed. `LATCHKEY_KEEP=1` keeps it.
 ///
 /// # Errors
-/// Those of the body, and those of starting the cluster.
+/// Those of the body, those of starting the cluster, and that this process is not root.
 pub fn test<F>(body: F) -> Result<()>
 where
     F: AsyncFnOnce(Context) -> Result<()> + Send + 'static,
@@ -53,24 +53,29 @@ where
     on_thread(body, true)
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "a skipped test says why, in the test's own output"
-)]
 fn on_thread<F>(body: F, alone: bool) -> Result<()>
 where
     F: AsyncFnOnce(Context) -> Result<()> + Send + 'static,
 {
-    if std::env::var_os(FOLDER).is_none() && !nix::unistd::Uid::effective().is_root() {
-        eprintln!("skipped: a cluster needs root");
-        return Ok(());
-    }
+    can_run(
+        std::env::var_os(FOLDER).is_some(),
+        nix::unistd::Uid::effective().is_root(),
+    )?;
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     // A thread of its own: entering the network cannot be undone for the one that libtest lent us.
     let thread = std::thread::Builder::new()
         .name(name.clone())
         .spawn(move || run(&name, body, alone))?;
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// A test that cannot run must not count as passed.
+fn can_run(is_prepared: bool, is_root: bool) -> Result<()> {
+    ensure!(
+        is_prepared || is_root,
+        "this test needs a cluster, which needs root: run `make test` as root"
+    );
+    Ok(())
 }
 
 const FOLDER: &str = "LATCHKEY_CLUSTER_DIR";
@@ -375,4 +380,26 @@ async fn run_program(command: Command, input: Option<&str>) -> Result<String> {
         bail!("{program}: {}\n{}{}", output.status, out, error.trim_end());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::can_run;
+
+    #[test]
+    fn a_test_that_cannot_run_fails_and_says_what_it_needs() {
+        for (is_prepared, is_root, passes) in [
+            (true, false, true),
+            (false, true, true),
+            (true, true, true),
+            (false, false, false),
+        ] {
+            let outcome = can_run(is_prepared, is_root);
+            assert_eq!(outcome.is_ok(), passes);
+            if let Err(error) = outcome {
+                let text = error.to_string();
+                assert!(text.contains("root") && !text.contains('\n'), "{text}");
+            }
+        }
+    }
 }
