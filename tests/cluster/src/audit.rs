@@ -1,5 +1,6 @@
 //! Reading the API server's audit log: the proof of what an identity did, and did not.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -32,6 +33,22 @@ pub struct Event {
 pub struct User {
     /// `system:serviceaccount:<namespace>:<name>`.
     pub username: String,
+    /// What the token says besides; see [`User::pod`].
+    #[serde(default)]
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+// === impl User ===
+
+impl User {
+    /// Name of the pod whose token was shown; empty for tokens of no pod.
+    #[must_use]
+    pub fn pod(&self) -> &str {
+        let names = self.extra.get("authentication.kubernetes.io/pod-name");
+        names
+            .and_then(|names| names.first())
+            .map_or("", String::as_str)
+    }
 }
 
 /// What a request was about.
@@ -85,7 +102,7 @@ mod tests {
     #[test]
     fn events_of_a_user_are_found_and_an_unfinished_line_is_left() -> Result<()> {
         let file = tempfile::NamedTempFile::new()?;
-        let line = r#"{"kind":"Event","verb":"get","requestURI":"/api/v1/namespaces/a/secrets/b","user":{"username":"system:serviceaccount:a:x"},"objectRef":{"resource":"secrets","namespace":"a","name":"b","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":403}}"#;
+        let line = r#"{"kind":"Event","verb":"get","requestURI":"/api/v1/namespaces/a/secrets/b","user":{"username":"system:serviceaccount:a:x","extra":{"authentication.kubernetes.io/pod-name":["p"]}},"objectRef":{"resource":"secrets","namespace":"a","name":"b","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":403}}"#;
         std::fs::write(
             file.path(),
             format!("{line}\n{}\n{{\"verb\":", line.replace("a:x", "a:y")),
@@ -94,6 +111,7 @@ mod tests {
         assert_eq!(events.len(), 1);
         assert_eq!(events[0].object_ref.resource, "secrets");
         assert_eq!(events[0].response_status.code, 403);
+        assert_eq!(events[0].user.pod(), "p");
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 mod charts;
 mod disturbances;
+mod election;
 mod faults;
 mod mounts;
 mod support;

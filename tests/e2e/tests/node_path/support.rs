@@ -98,21 +98,33 @@ pub(crate) async fn publishes(cx: &Context, node: &str) -> Result<u64> {
 pub(crate) async fn kill_agent(cx: &Context, node: &str) -> Result<()> {
     let pod = agent_pod(cx, node).await?;
     let name = pod.metadata.name.clone().context("a pod has a name")?;
-    let before = container_id(&pod).context("the agent has a container")?;
-    let mut kill = cx.cluster().ctr(node)?;
-    kill.args(["task", "kill", "--signal", "SIGKILL", &before]);
-    let output = kill.output()?;
-    if !output.status.success() {
-        bail!(
-            "failed to kill the agent: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
+    let before = agent_container(cx, node).await?;
+    signal(cx, node, &before, "SIGKILL")?;
     eventually(PATIENCE, &format!("{name} runs again"), async || {
         let pod = agent_pod(cx, node).await?;
         Ok(container_id(&pod).filter(|id| *id != before))
     })
     .await?;
+    Ok(())
+}
+
+/// The container of the ready agent on a node.
+pub(crate) async fn agent_container(cx: &Context, node: &str) -> Result<String> {
+    let pod = agent_pod(cx, node).await?;
+    container_id(&pod).context("the agent has a container")
+}
+
+/// Sends a signal to the process of a container.
+pub(crate) fn signal(cx: &Context, node: &str, container: &str, name: &str) -> Result<()> {
+    let mut kill = cx.cluster().ctr(node)?;
+    kill.args(["task", "kill", "--signal", name, container]);
+    let output = kill.output()?;
+    if !output.status.success() {
+        bail!(
+            "failed to send {name} to {container}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
     Ok(())
 }
 
