@@ -258,18 +258,11 @@ impl<S: Source + 'static> Refresher<S> {
         self.due = None;
         let seen = self.entry.state.borrow().seen().cloned()?;
         let registry = Arc::clone(&self.registry);
-        let key = self.entry.key.clone();
-        let is_demanded = self.entry.demanded_at().is_some();
+        let entry = Arc::clone(&self.entry);
         let (began, began_on) = (Instant::now(), SystemTime::now());
         let work = async move {
-            let lane = if is_demanded {
-                &registry.mount_lane
-            } else {
-                &registry.refresh_lane
-            };
-            // The lanes are never closed; without a permit the fetch would still be right.
-            let _permit = lane.acquire().await.ok();
-            let result = resolve::fetch(&*registry.source, &key, &seen.object).await;
+            let _place = registry.place(&entry).await;
+            let result = resolve::fetch(&*registry.source, &entry.key, &seen.object).await;
             Outcome {
                 revision: seen.revision,
                 began,

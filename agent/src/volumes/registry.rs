@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use latchkey_engine::source::Source;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,6 +42,8 @@ pub(super) struct Entry {
     demanded_at: Mutex<Option<Instant>>,
     /// Tells the task that one of the counts changed.
     pub(super) wake: Notify,
+    /// Tells a fetch that waits in its lane that a mount waits for it.
+    demanded: Notify,
 }
 
 /// What all tasks share.
@@ -54,7 +56,7 @@ pub(super) struct Registry<S> {
     pub(super) linger: Duration,
     /// A number in 0..1 for each decision that needs one.
     pub(super) jitter: fn() -> f64,
-    pub(super) mount_lane: Semaphore,
+    mount_lane: Semaphore,
     pub(super) refresh_lane: Semaphore,
     pub(super) cancel: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -146,6 +148,7 @@ impl<S: Source + 'static> Registry<S> {
                 waiting: AtomicUsize::new(0),
                 demanded_at: Mutex::new(None),
                 wake: Notify::new(),
+                demanded: Notify::new(),
             });
             self.tasks
                 .spawn(keep_running(Arc::clone(self), Arc::clone(&entry)));
@@ -172,6 +175,18 @@ impl<S: Source + 'static> Registry<S> {
             entries.remove(&entry.key);
         }
         true
+    }
+
+    /// Waits for a place to fetch what `entry` shows: in the lane of mounts if one waits for it, also if it begins to wait while
+    /// the periodic ones are still in line. The lanes are never closed; without a permit the fetch would still be right.
+    pub(super) async fn place(&self, entry: &Entry) -> Option<SemaphorePermit<'_>> {
+        while entry.demanded_at().is_none() {
+            tokio::select! {
+                permit = self.refresh_lane.acquire() => return permit.ok(),
+                () = entry.demanded.notified() => {}
+            }
+        }
+        self.mount_lane.acquire().await.ok()
     }
 
     /// The number of objects that are followed.
@@ -203,6 +218,7 @@ impl<S: Source + 'static> Lease<S> {
         *self.entry.demanded_at.lock() = Some(Instant::now());
         self.entry.waiting.fetch_add(1, Ordering::SeqCst);
         self.entry.wake.notify_one();
+        self.entry.demanded.notify_one();
         Demand {
             entry: Arc::clone(&self.entry),
         }

@@ -19,6 +19,7 @@ use super::events::Note;
 use super::objects::Sight;
 use super::*;
 
+mod lanes;
 mod panics;
 
 const SECOND: Duration = Duration::from_secs(1);
