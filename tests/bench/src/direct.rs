@@ -30,6 +30,9 @@ use crate::stats::{Samples, as_float};
 /// kubelet's deadline for every call.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// A file beside each mount point.
+const KEEP: &str = "bench";
+
 /// A call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -145,8 +148,16 @@ impl Volume {
         }
     }
 
-    /// Removes the folders of the pod that never was; kubelet may have done so already.
+    /// Makes the folder that kubelet would have made. The file in it keeps kubelet, which tidies up after pods that it does not
+    /// know, from removing the folder before something is mounted in it.
+    fn prepare(&self) -> std::io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        fs::write(self.folder.join(KEEP), "")
+    }
+
+    /// Removes the folders of the pod that never was.
     fn clear(&self) {
+        drop(fs::remove_file(self.folder.join(KEEP)));
         for folder in self.folder.ancestors().take(4) {
             if fs::remove_dir(folder).is_err() && folder.exists() {
                 return;
@@ -247,7 +258,7 @@ fn socket(rig: &Rig<'_>) -> Result<PathBuf> {
 /// One call on a connection of its own; the folder that kubelet makes before a publish is made before the clock starts.
 async fn call(socket: &Path, kind: Kind, volume: &Volume) -> Result<Duration> {
     if kind == Kind::Publish {
-        fs::create_dir_all(&volume.folder)?;
+        volume.prepare()?;
     }
     let begin = Instant::now();
     let socket = socket.to_owned();

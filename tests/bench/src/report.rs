@@ -169,7 +169,7 @@ fn pods(figures: &Figures) -> String {
         "NodePublishVolume mean ms",
         "p50 ms",
         "p99 ms",
-        "of these the provider, mean ms per batch",
+        "calls of the provider, ms per batch",
         "agent CPU ms/pod",
     ];
     format!("### Pods on the real kubelet\n\n{}", table(&headers, &rows))
