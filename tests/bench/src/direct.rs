@@ -30,9 +30,6 @@ use crate::stats::{Samples, as_float};
 /// kubelet's deadline for every call.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// A file beside each mount point.
-const KEEP: &str = "bench";
-
 /// A call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -148,16 +145,8 @@ impl Volume {
         }
     }
 
-    /// Makes the folder that kubelet would have made. The file in it keeps kubelet, which tidies up after pods that it does not
-    /// know, from removing the folder before something is mounted in it.
-    fn prepare(&self) -> std::io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
-        fs::write(self.folder.join(KEEP), "")
-    }
-
-    /// Removes the folders of the pod that never was.
+    /// Removes the folders of the pod that never was; kubelet may have done so already.
     fn clear(&self) {
-        drop(fs::remove_file(self.folder.join(KEEP)));
         for folder in self.folder.ancestors().take(4) {
             if fs::remove_dir(folder).is_err() && folder.exists() {
                 return;
@@ -258,7 +247,7 @@ fn socket(rig: &Rig<'_>) -> Result<PathBuf> {
 /// One call on a connection of its own; the folder that kubelet makes before a publish is made before the clock starts.
 async fn call(socket: &Path, kind: Kind, volume: &Volume) -> Result<Duration> {
     if kind == Kind::Publish {
-        volume.prepare()?;
+        fs::create_dir_all(&volume.folder)?;
     }
     let begin = Instant::now();
     let socket = socket.to_owned();

@@ -99,7 +99,9 @@ pub(crate) async fn run(
         "{} first publishes, each with a call of the provider",
         extent.pods
     ));
-    let (fetched, of_their_own) = first_publishes(&rig, extent.pods).await?;
+    let (fetched, of_their_own) = rig
+        .without_kubelet(async || first_publishes(&rig, extent.pods).await)
+        .await?;
     held.push(
         at_rest(
             &rig,
@@ -158,7 +160,8 @@ async fn first_publishes(rig: &Rig<'_>, count: usize) -> Result<(Fetched, Vec<Vo
 async fn calls(rig: &Rig<'_>, extent: &Extent) -> Result<(Vec<Calls>, Grown)> {
     // Holds the content, so that no call of the figures waits for the provider.
     let keeper = [Volume::new(rig, SHARED)?];
-    direct::calls(rig, Kind::Publish, &keeper, 1).await?;
+    rig.without_kubelet(async || direct::calls(rig, Kind::Publish, &keeper, 1).await)
+        .await?;
     let volumes = (0..extent.volumes)
         .map(|_| Volume::new(rig, SHARED))
         .collect::<Result<Vec<_>>>()?;
@@ -170,12 +173,16 @@ async fn calls(rig: &Rig<'_>, extent: &Extent) -> Result<(Vec<Calls>, Grown)> {
             "calls on the socket: {} volumes, {at_once} at once",
             extent.volumes
         ));
-        for kind in [Kind::Empty, Kind::Publish, Kind::Republish, Kind::Unpublish] {
-            all.push(direct::calls(rig, kind, &volumes, at_once).await?);
-            if kind == Kind::Publish && at_once == 1 {
-                after = rig.agent.memory()?;
+        rig.without_kubelet(async || {
+            for kind in [Kind::Empty, Kind::Publish, Kind::Republish, Kind::Unpublish] {
+                all.push(direct::calls(rig, kind, &volumes, at_once).await?);
+                if kind == Kind::Publish && at_once == 1 {
+                    after = rig.agent.memory()?;
+                }
             }
-        }
+            Ok(())
+        })
+        .await?;
     }
     direct::calls(rig, Kind::Unpublish, &keeper, 1).await?;
     let grown = Grown {

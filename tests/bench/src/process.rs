@@ -28,26 +28,34 @@ pub(crate) struct Memory {
 // === impl Process ===
 
 impl Process {
-    /// The only process of `node` whose program is called `name`.
-    pub(crate) fn find(cluster: &Cluster, node: &str, name: &str) -> Result<Self> {
-        let proc = cluster.node_path(node, "/proc")?;
+    /// The only process of `node` whose command line `is_it`.
+    pub(crate) fn find(
+        cluster: &Cluster,
+        node: &str,
+        what: &str,
+        is_it: impl Fn(&[&str]) -> bool,
+    ) -> Result<Self> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(&proc)? {
+        for entry in fs::read_dir(cluster.node_path(node, "/proc")?)? {
             let path = entry?.path();
-            // Processes end while the folder is read.
-            let is_it = fs::read_to_string(path.join("comm"))
-                .is_ok_and(|comm| comm.trim_end() == name)
-                && path
-                    .file_name()
-                    .is_some_and(|number| number.to_string_lossy().parse::<u32>().is_ok());
-            if is_it {
+            // What is no process has no such file; processes end while the folder is read.
+            let line = fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+            let words: Vec<&str> = line.trim_end_matches('\0').split('\0').collect();
+            let number = path.file_name().map(|name| name.to_string_lossy());
+            if number.is_some_and(|number| number.parse::<u32>().is_ok()) && is_it(&words) {
                 found.push(path);
             }
         }
         match found.as_slice() {
             [one] => Ok(Self(one.clone())),
-            others => bail!("{} processes on {node} are called {name}", others.len()),
+            others => bail!("{} processes on {node} are the {what}", others.len()),
         }
+    }
+
+    /// Its number, as the processes of the cluster see it.
+    pub(crate) fn number(&self) -> String {
+        let name = self.0.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     /// Its memory now.

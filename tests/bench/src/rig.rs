@@ -43,6 +43,7 @@ pub(crate) struct Rig<'a> {
     pub(crate) client: Client,
     /// The agent's process.
     pub(crate) agent: Process,
+    kubelet: Process,
     kubelet_root: String,
     metrics: String,
 }
@@ -76,11 +77,23 @@ impl<'a> Rig<'a> {
         }
         let client = cluster.client().await?;
         let address = agent_address(&client).await?;
-        let agent = Process::find(cluster, NODE, "latchkey")?;
+        let agent = Process::find(
+            cluster,
+            NODE,
+            "agent",
+            |words| matches!(words, [program, "agent", ..] if program.ends_with("/latchkey")),
+        )?;
+        let kubelet = Process::find(
+            cluster,
+            NODE,
+            "kubelet",
+            |words| matches!(words, [program, "kubelet", ..] if program.ends_with("/kube")),
+        )?;
         Ok(Self {
             cluster,
             client,
             agent,
+            kubelet,
             kubelet_root: cluster.kubelet_root(NODE)?,
             metrics: format!("http://{address}:8081/metrics"),
         })
@@ -147,6 +160,24 @@ impl<'a> Rig<'a> {
         ]);
         run(apply, &list).await?;
         Ok(())
+    }
+
+    /// Runs `work` while kubelet is stopped (SIGSTOP), for less than the 40 s after which a silent node counts as lost. kubelet
+    /// tidies up after pods that it does not know, down to the directory that the agent is about to mount on.
+    pub(crate) async fn without_kubelet<T>(
+        &self,
+        work: impl AsyncFnOnce() -> Result<T>,
+    ) -> Result<T> {
+        self.signal_kubelet("-STOP").await?;
+        let outcome = work().await;
+        self.signal_kubelet("-CONT").await?;
+        outcome
+    }
+
+    async fn signal_kubelet(&self, signal: &str) -> Result<()> {
+        let mut kill = self.cluster.node_command(NODE, "busybox")?;
+        kill.arg("kill").arg(signal).arg(self.kubelet.number());
+        run(kill, "").await
     }
 
     /// The path under which this process reaches a path below kubelet's folder on the node.
