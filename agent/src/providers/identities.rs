@@ -18,6 +18,9 @@ use crate::stores::{CertificateSource, Usable};
 /// How long material is used before it is read again; a change takes effect within twice this time.
 const FRESH: Duration = Duration::from_secs(30);
 
+/// How long material is kept for the case that it cannot be read again, so that volumes outlive an outage of the API server.
+const KEPT: Duration = Duration::from_secs(60 * 60);
+
 /// Most Secrets that are remembered.
 const LIMIT: usize = 1024;
 
@@ -170,10 +173,14 @@ impl Identities {
             Place::Api(client) => from_api(client.clone(), &wanted).await,
             Place::Files { root, .. } => from_directory(root.join(&wanted.name), &wanted).await,
         };
-        let identity = found?.map(Arc::new);
         let mut known = self.known.lock();
-        known.retain(|_, known| now.duration_since(known.at) < FRESH);
-        if known.len() < LIMIT {
+        let identity = match (found, known.get(&wanted)) {
+            // The last answer serves until the API server answers again; it keeps its age and is asked for again next time.
+            (Err(IdentityProblem::Unread(_)), Some(known)) => return Ok(known.identity.clone()),
+            (found, _) => found?.map(Arc::new),
+        };
+        known.retain(|_, known| now.duration_since(known.at) < KEPT);
+        if known.len() < LIMIT || known.contains_key(&wanted) {
             known.insert(
                 wanted,
                 Known {
@@ -200,14 +207,15 @@ async fn from_api(client: Client, wanted: &Wanted) -> Result<Option<Identity>, I
         Ok(Err(kube::Error::Api(status))) if status.code == 403 && name == SHARED_SECRET => {
             return Ok(None);
         }
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+            return Err(IdentityProblem::Wrong(format!(
+                "failed to read Secret {namespace}/{name}: access is forbidden"
+            )));
+        }
         Ok(Err(kube::Error::Api(status))) => {
-            let reason = if status.code == 403 {
-                "access is forbidden".into()
-            } else {
-                format!("status {}", status.code)
-            };
             return Err(IdentityProblem::Unread(format!(
-                "failed to read Secret {namespace}/{name}: {reason}"
+                "failed to read Secret {namespace}/{name}: status {}",
+                status.code
             )));
         }
         // Other texts could quote the Secret.
