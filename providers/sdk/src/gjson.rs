@@ -189,11 +189,30 @@ fn chain<'a>(found: Found<'a>, path: &str, limits: Limits<'_>) -> Option<Found<'
 
 fn in_object<'a>(text: &'a [u8], path: &str, limits: Limits<'_>) -> Option<Found<'a>> {
     let Component { pattern, next } = path::component(path);
-    let member = json::members(text).find(|member| pattern.matches(&json::unescape(member.key)))?;
+    let mut matching =
+        json::members(text).filter(|member| pattern.matches(&json::unescape(member.key)));
     match next {
-        Next::End => Some(Found::borrowed(member.value)),
-        Next::Path(rest) | Next::Pipe(rest) => chain(Found::borrowed(member.value), rest, limits),
+        Next::End => Some(Found::borrowed(matching.next()?.value)),
+        Next::Pipe(rest) => chain(Found::borrowed(matching.next()?.value), rest, limits),
+        // A member in which the rest of the path leads nowhere does not end the search, as in the reference; a pipe comes after it.
+        Next::Path(rest) => {
+            let (rest, piped) = path::split_pipe(rest);
+            let found = matching.find_map(|member| descend(member.value, rest, limits))?;
+            match piped {
+                None => Some(found),
+                Some(piped) => chain(found, piped, limits),
+            }
+        }
     }
+}
+
+/// Evaluates `path` inside an object or array; nothing is inside other values, also not inside a string that holds JSON.
+fn descend<'a>(value: &'a [u8], path: &str, limits: Limits<'_>) -> Option<Found<'a>> {
+    let container = matches!(
+        json::kind(json::trim(value)),
+        Some(Kind::Object | Kind::Array)
+    );
+    container.then(|| chain(Found::borrowed(value), path, limits))?
 }
 
 fn in_array<'a, I>(elements: impl Fn() -> I, path: &str, limits: Limits<'_>) -> Option<Found<'a>>
@@ -228,7 +247,8 @@ where
     let element = elements().nth(pattern.index()?)?;
     match next {
         Next::End => Some(Found::borrowed(element)),
-        Next::Path(rest) | Next::Pipe(rest) => chain(Found::borrowed(element), rest, limits),
+        Next::Path(rest) => descend(element, rest, limits),
+        Next::Pipe(rest) => chain(Found::borrowed(element), rest, limits),
     }
 }
 
