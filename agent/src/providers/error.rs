@@ -128,8 +128,8 @@ impl CallError {
 
     pub(crate) fn from_status(method: Method, status: &Status, connection: &Connection) -> Self {
         if Connection::is_local(status) {
-            // The channel's own timer, a moment before ours. A closed connection is CANCELLED too, with another text.
-            if status.code() == Code::Cancelled && status.message() == DEADLINE_TEXT {
+            // The channel's own timer, a moment before ours.
+            if status.code() == Code::Cancelled {
                 let text = "the time was up".into();
                 return Self {
                     method,
