@@ -1,0 +1,135 @@
+//! What a render may use: its budget, the time it is told, and the dicts it made.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::failure::{Failure, Result};
+use crate::limits::{Limit, Limits};
+use crate::value::{Dict, Element, List, Text, Value};
+
+/// Stack that must be left before a nested step, in bytes.
+const RED_ZONE: usize = 128 << 10;
+/// Stack that is added when less is left, in bytes.
+const STACK: usize = 1 << 20;
+
+/// The state of one render that functions see.
+pub(crate) struct Context {
+    limits: Limits,
+    steps: u64,
+    memory: u64,
+    depth: u32,
+    cryptography: u32,
+    now: Timestamp,
+    zone: TimeZone,
+    /// Every dict of this render. Dicts are references that may form circles and long chains; they are emptied one by one at
+    /// the end, so that nothing stays unwiped and no drop is deeply recursive.
+    dicts: Vec<Dict>,
+}
+
+// === impl Context ===
+
+impl Context {
+    pub(crate) fn new(limits: Limits, now: Timestamp, zone: TimeZone) -> Self {
+        Self {
+            limits,
+            steps: 0,
+            memory: 0,
+            depth: 0,
+            cryptography: 0,
+            now,
+            zone,
+            dicts: Vec::new(),
+        }
+    }
+
+    /// The moment of the render.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Go's `Local`.
+    pub(crate) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Pays for `units` of work before they are done.
+    pub(crate) fn work(&mut self, units: u64) -> Result<()> {
+        self.steps = self.steps.saturating_add(units);
+        if self.steps > self.limits.steps {
+            return Err(Failure::limit(Limit::Steps));
+        }
+        Ok(())
+    }
+
+    /// Pays for a value of `bytes` and for the work of filling it, before it is made.
+    pub(crate) fn allocate(&mut self, bytes: usize) -> Result<()> {
+        let bytes = bytes as u64;
+        self.memory = self.memory.saturating_add(bytes);
+        if self.memory > self.limits.memory {
+            return Err(Failure::limit(Limit::Memory));
+        }
+        self.work(bytes / 64)
+    }
+
+    /// Pays for `units` of about 100 ms of cryptography.
+    pub(crate) fn cryptography(&mut self, units: u32) -> Result<()> {
+        self.cryptography = self.cryptography.saturating_add(units);
+        if self.cryptography > self.limits.cryptography {
+            return Err(Failure::limit(Limit::Cryptography));
+        }
+        Ok(())
+    }
+
+    /// Runs `step` one level deeper, on more stack if need be: for everything that recurses over what a template or a value
+    /// holds.
+    pub(crate) fn nested<T, E: From<Failure>>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if self.depth >= self.limits.nesting {
+            return Err(Failure::limit(Limit::Nesting).into());
+        }
+        self.depth += 1;
+        let result = stacker::maybe_grow(RED_ZONE, STACK, || step(self));
+        self.depth -= 1;
+        result
+    }
+
+    /// A new text that holds `bytes`, paid for.
+    pub(crate) fn text(&mut self, bytes: impl Into<Vec<u8>>) -> Result<Value> {
+        let bytes = bytes.into();
+        self.allocate(bytes.len())?;
+        Ok(Value::Text(Text::new(bytes)))
+    }
+
+    /// A new list of `values`, which must all be of the element type, paid for.
+    pub(crate) fn list(&mut self, element: Element, values: Vec<Value>) -> Result<Value> {
+        self.allocate(values.len() * size_of::<Value>())?;
+        self.work(values.len() as u64)?;
+        let list = List::new(element, values);
+        if list.depth() > self.limits.nesting {
+            return Err(Failure::limit(Limit::Nesting));
+        }
+        Ok(Value::List(list))
+    }
+
+    /// A new empty dict that this render owns.
+    pub(crate) fn dict(&mut self) -> Result<Dict> {
+        self.allocate(64)?;
+        let dict = Dict::new();
+        self.dicts.push(dict.clone());
+        Ok(dict)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        for dict in &self.dicts {
+            dict.clear();
+        }
+    }
+}

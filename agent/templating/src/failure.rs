@@ -1,0 +1,69 @@
+//! What a function, a method or a conversion fails with, before it is known where in the template that was.
+
+use crate::limits::Limit;
+
+/// A failed call. The evaluator adds where it happened.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    text: String,
+    kind: Kind,
+}
+
+/// What a failure's text may show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Type names, counts and fixed words only: safe in logs, events and statuses.
+    Plain,
+    /// Parts of values, which may be secret.
+    ShowsData,
+    /// A bound was reached. Not wrapped in `error calling f: `.
+    Limit(Limit),
+}
+
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+// === impl Failure ===
+
+impl Failure {
+    /// A failure whose text shows no part of any value.
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            kind: Kind::Plain,
+        }
+    }
+
+    /// A failure whose text may show a part of a value: it never reaches a log, an event or a status.
+    pub(crate) fn showing_data(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            kind: Kind::ShowsData,
+        }
+    }
+
+    /// A bound of the render was reached.
+    pub(crate) fn limit(limit: Limit) -> Self {
+        Self {
+            text: format!("the render exceeds its limit of {limit}"),
+            kind: Kind::Limit(limit),
+        }
+    }
+
+    /// A value of another type than the table of functions promises: a defect of this crate, not of the template.
+    pub(crate) fn unexpected_type() -> Self {
+        Self::plain("internal error: argument of unexpected type")
+    }
+
+    /// Go's text for the use of a nil pointer.
+    pub(crate) fn nil_pointer() -> Self {
+        Self::plain("runtime error: invalid memory address or nil pointer dereference")
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+}

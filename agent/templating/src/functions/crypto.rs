@@ -1,0 +1,5 @@
+//! Passwords, ciphers and keys.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

@@ -1,0 +1,5 @@
+//! Dates and durations.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

@@ -1,0 +1,5 @@
+//! Dicts.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

@@ -1,0 +1,5 @@
+//! JSON.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

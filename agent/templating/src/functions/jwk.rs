@@ -1,0 +1,5 @@
+//! JSON Web Keys.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

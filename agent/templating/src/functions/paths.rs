@@ -1,0 +1,5 @@
+//! Slash paths.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

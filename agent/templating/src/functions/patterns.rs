@@ -1,0 +1,5 @@
+//! Regular expressions in RE2 syntax.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

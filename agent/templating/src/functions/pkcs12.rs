@@ -1,0 +1,5 @@
+//! PKCS#12 files.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

@@ -1,0 +1,5 @@
+//! Types.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

@@ -1,0 +1,5 @@
+//! YAML 1.1.
+
+use super::Function;
+
+pub(super) const FUNCTIONS: &[Function] = &[];

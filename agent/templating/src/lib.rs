@@ -1,0 +1,33 @@
+//! Go's `text/template` with the function set of External Secrets' template engine v2.
+//!
+//! Pure: bytes in, bytes out. There is no file, network, environment or clock here; the time and the time zone are passed in
+//! with [`Options`]. Work is bounded by [`Limits`], so that a template from anybody may be rendered by an agent that holds
+//! everybody's secrets. What a template means is in the project's book, `docs/templates.md`; every rule follows the Go engine to the byte,
+//! error texts included.
+//!
+//! ```text
+//! text ─> syntax (lexer, parser) ─> tree ─> eval ─> bytes
+//!                                            ├── functions  one small file a subject, one table
+//!                                            ├── methods    of times, durations, versions
+//!                                            └── format     how values print
+//! ```
+
+pub mod error;
+pub mod limits;
+pub mod template;
+
+mod context;
+mod convert;
+mod eval;
+mod failure;
+mod format;
+mod functions;
+mod methods;
+mod syntax;
+mod time;
+mod value;
+mod version;
+
+pub use error::{ParseError, RenderError};
+pub use limits::{Limit, Limits};
+pub use template::{Delimiters, MissingKey, Options, Template};

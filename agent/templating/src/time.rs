@@ -1,0 +1,10 @@
+//! Go's `time.Time`.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// A moment with the zone it is shown in.
+pub(crate) struct Time {
+    pub(crate) moment: Timestamp,
+    pub(crate) zone: TimeZone,
+}
