@@ -1,7 +1,6 @@
 //! The tree of a template.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -11,10 +10,13 @@ use crate::value::Text;
 /// A byte offset in the template's text, from 0. Errors show it as line and column.
 pub(crate) type Position = usize;
 
+/// A template's name: bytes, for a quoted one need not be UTF-8.
+pub(crate) type Name = Rc<[u8]>;
+
 /// All templates of one text: the one that bears the text's name, and those it defines.
 pub(crate) struct Forest {
     /// By name. The text's own is always there.
-    pub(crate) templates: BTreeMap<Rc<str>, Rc<Block>>,
+    pub(crate) templates: BTreeMap<Name, Rc<Block>>,
     /// The whole text, for its literal parts and for positions.
     pub(crate) text: Text,
 }
@@ -37,7 +39,7 @@ pub(crate) enum Statement {
     /// `{{ template "name" pipeline }}`
     Template {
         position: Position,
-        name: Rc<str>,
+        name: Name,
         argument: Option<Pipeline>,
     },
     /// `{{ break }}`
@@ -180,9 +182,88 @@ impl Expression {
     }
 }
 
-/// The nodes print as Go's `String` methods do: that is the CONTEXT of an error.
-impl fmt::Display for Expression {
-    fn fmt(&self, _formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
+impl Builtin {
+    /// The built-in of a name.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|builtin| builtin.name() == name)
+    }
+
+    /// Its name in a template.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::And => "and",
+            Self::Or => "or",
+            Self::Not => "not",
+            Self::Eq => "eq",
+            Self::Ne => "ne",
+            Self::Lt => "lt",
+            Self::Le => "le",
+            Self::Gt => "gt",
+            Self::Ge => "ge",
+            Self::Len => "len",
+            Self::Index => "index",
+            Self::Print => "print",
+            Self::Println => "println",
+            Self::Printf => "printf",
+            Self::Html => "html",
+            Self::Js => "js",
+            Self::Urlquery => "urlquery",
+            Self::Call => "call",
+        }
+    }
+
+    const ALL: [Self; 18] = [
+        Self::And,
+        Self::Or,
+        Self::Not,
+        Self::Eq,
+        Self::Ne,
+        Self::Lt,
+        Self::Le,
+        Self::Gt,
+        Self::Ge,
+        Self::Len,
+        Self::Index,
+        Self::Print,
+        Self::Println,
+        Self::Printf,
+        Self::Html,
+        Self::Js,
+        Self::Urlquery,
+        Self::Call,
+    ];
+}
+
+impl Callee {
+    /// The word that names it in a template.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Builtin(builtin) => builtin.name(),
+            Self::Function(function) => function.name,
+        }
+    }
+}
+
+// === impl Branch ===
+
+impl Drop for Branch {
+    /// A long chain of `else if` is taken apart link by link, so that its drop is not as deep as the chain is long.
+    fn drop(&mut self) {
+        let mut rest = self.otherwise.take();
+        while let Some(mut block) = rest {
+            rest = match block.0.as_mut_slice() {
+                [Statement::If(link) | Statement::With(link)] => link.otherwise.take(),
+                _ => None,
+            };
+        }
+    }
+}
+
+// === impl Pipeline ===
+
+impl Drop for Pipeline {
+    /// Parentheses may be as deep as Go allows, which is deeper than a small stack.
+    fn drop(&mut self) {
+        super::on_enough_stack(|| self.commands.clear());
     }
 }
