@@ -25,6 +25,7 @@ mod functions;
 mod methods;
 mod syntax;
 mod time;
+mod unicode;
 mod value;
 mod version;
 
