@@ -49,6 +49,14 @@ impl Failure {
         }
     }
 
+    /// A bound was reached that Go has too, in its words.
+    pub(crate) fn limit_in_words(limit: Limit, text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            kind: Kind::Limit(limit),
+        }
+    }
+
     /// A value of another type than the table of functions promises: a defect of this crate, not of the template.
     pub(crate) fn unexpected_type() -> Self {
         Self::plain("internal error: argument of unexpected type")

@@ -37,3 +37,18 @@ pub(crate) fn quote(_bytes: &[u8], _out: &mut Vec<u8>) {}
 
 /// Appends a float as `%v` does: shortest digits, exponent below -4 and from 21 decimals... see the book.
 pub(crate) fn float(_value: f64, _out: &mut Vec<u8>) {}
+
+/// Appends `arguments` as the built-in `html` does.
+pub(crate) fn html(_cx: &mut Context, _arguments: &[Value], _out: &mut Vec<u8>) -> Result<()> {
+    Ok(())
+}
+
+/// Appends `arguments` as the built-in `js` does.
+pub(crate) fn js(_cx: &mut Context, _arguments: &[Value], _out: &mut Vec<u8>) -> Result<()> {
+    Ok(())
+}
+
+/// Appends `arguments` as the built-in `urlquery` does.
+pub(crate) fn urlquery(_cx: &mut Context, _arguments: &[Value], _out: &mut Vec<u8>) -> Result<()> {
+    Ok(())
+}

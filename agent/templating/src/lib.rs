@@ -16,6 +16,7 @@ pub mod error;
 pub mod limits;
 pub mod template;
 
+mod buffer;
 mod context;
 mod convert;
 mod eval;

@@ -6,7 +6,8 @@ use latchkey_secret::{SecretData, SecretValue};
 
 use crate::error::{ParseError, RenderError};
 use crate::limits::Limits;
-use crate::syntax;
+use crate::value::{StringMap, Text, Value};
+use crate::{eval, syntax};
 
 /// What opens and closes an action. `{{` and `}}` unless the agent's flags say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +98,15 @@ impl Template {
     ///
     /// Where Go's engine fails, with its text, and where a limit is reached. No output is kept then.
     pub fn render(&self, data: &SecretData, options: &Options) -> Result<SecretValue, RenderError> {
-        unimplemented!()
+        eval::render(&self.forest, &self.name, root(data), options)
     }
+}
+
+/// The map from string to string that Go's engine is given.
+fn root(data: &SecretData) -> Value {
+    let entries = data.iter().map(|(key, value)| {
+        let value = Text::new(value.expose().to_vec());
+        (Text::from(key.as_str()), value)
+    });
+    Value::StringMap(StringMap::new(entries.collect()))
 }
