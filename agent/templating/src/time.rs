@@ -8,3 +8,12 @@ pub(crate) struct Time {
     pub(crate) moment: Timestamp,
     pub(crate) zone: TimeZone,
 }
+
+// === impl Time ===
+
+impl Time {
+    /// As `%v` prints it.
+    pub(crate) fn text(&self) -> String {
+        String::new()
+    }
+}

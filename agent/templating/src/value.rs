@@ -319,6 +319,16 @@ impl List {
         })
     }
 
+    /// Whether both are the same window on the same elements.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same_items = match (&self.items, &other.items) {
+            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        same_items && self.start == other.start && self.end == other.end
+    }
+
     /// How deep lists lie in lists: 1 for a flat one.
     pub(crate) fn depth(&self) -> u32 {
         self.items.as_ref().map_or(1, |items| items.depth)
@@ -395,6 +405,19 @@ impl Dict {
             .collect()
     }
 
+    /// Calls `step` with each entry, by key, until it fails. `step` must not change this dict.
+    pub(crate) fn try_each<E>(
+        &self,
+        mut step: impl FnMut(&Text, &Value) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(map) = &self.0 else {
+            return Ok(());
+        };
+        map.borrow()
+            .iter()
+            .try_for_each(|(key, value)| step(key, value))
+    }
+
     /// The keys in order.
     pub(crate) fn keys(&self) -> Vec<Text> {
         let Some(map) = &self.0 else {
@@ -432,6 +455,10 @@ impl StringMap {
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Text> {
         self.0.get(key)
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
     }
 
     /// The entries by key.

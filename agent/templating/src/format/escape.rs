@@ -1,0 +1,143 @@
+//! The escapers that Go's templates have built in: `html`, `js`, `urlquery`.
+
+use zeroize::Zeroizing;
+
+use super::integer::UPPER;
+use super::printable::is_print;
+use crate::context::Context;
+use crate::failure::Result;
+use crate::value::Value;
+
+/// Appends the text of `arguments`, escaped for HTML.
+pub(crate) fn html(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>) -> Result<()> {
+    with_text(cx, arguments, |cx, text| {
+        escape(cx, text, out, |byte| {
+            Some(match byte {
+                b'"' => "&#34;",
+                b'\'' => "&#39;",
+                b'&' => "&amp;",
+                b'<' => "&lt;",
+                b'>' => "&gt;",
+                0 => "\u{fffd}",
+                _ => return None,
+            })
+        })
+    })
+}
+
+/// Appends the text of `arguments`, escaped for a JavaScript string.
+pub(crate) fn js(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>) -> Result<()> {
+    with_text(cx, arguments, |cx, text| {
+        // A control character takes six bytes, the most.
+        let plain = text.iter().filter(|byte| !is_special_in_js(**byte)).count();
+        let special = (text.len() - plain).saturating_mul(6);
+        cx.allocate(plain.saturating_add(special))?;
+        for chunk in text.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                escape_js(character, out);
+            }
+            // Bytes that are not UTF-8 count as U+FFFD, which is printable, and stay what they are.
+            out.extend_from_slice(chunk.invalid());
+        }
+        Ok(())
+    })
+}
+
+/// Appends the text of `arguments`, escaped for the query of a URL.
+pub(crate) fn urlquery(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>) -> Result<()> {
+    with_text(cx, arguments, |cx, text| {
+        let plain = text.iter().filter(|byte| is_unreserved(**byte)).count();
+        let escaped = (text.len() - plain).saturating_mul(3);
+        cx.allocate(plain.saturating_add(escaped))?;
+        for byte in text {
+            match byte {
+                b' ' => out.push(b'+'),
+                _ if is_unreserved(*byte) => out.push(*byte),
+                _ => {
+                    let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+                    out.extend_from_slice(&[b'%', UPPER[high], UPPER[low]]);
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Calls `escape` with what `print` makes of `arguments`, except that nil counts as the string `<no value>`.
+fn with_text(
+    cx: &mut Context,
+    arguments: &[Value],
+    escape: impl FnOnce(&mut Context, &[u8]) -> Result<()>,
+) -> Result<()> {
+    if let [Value::Text(text)] = arguments {
+        return escape(cx, text.bytes());
+    }
+    let mut text = Zeroizing::new(Vec::new());
+    if arguments.iter().any(|value| matches!(value, Value::Nil)) {
+        let present: Vec<Value> = arguments.iter().map(present).collect();
+        super::print(cx, &present, &mut text)?;
+    } else {
+        super::print(cx, arguments, &mut text)?;
+    }
+    escape(cx, &text)
+}
+
+fn present(value: &Value) -> Value {
+    match value {
+        Value::Nil => Value::of("<no value>"),
+        other => other.clone(),
+    }
+}
+
+/// Copies `text` with some bytes replaced.
+fn escape(
+    cx: &mut Context,
+    text: &[u8],
+    out: &mut Vec<u8>,
+    replacement: impl Fn(u8) -> Option<&'static str>,
+) -> Result<()> {
+    cx.allocate(text.len())?;
+    let mut start = 0;
+    for (index, byte) in text.iter().enumerate() {
+        if let Some(replacement) = replacement(*byte) {
+            cx.allocate(replacement.len())?;
+            out.extend_from_slice(&text[start..index]);
+            out.extend_from_slice(replacement.as_bytes());
+            start = index + 1;
+        }
+    }
+    out.extend_from_slice(&text[start..]);
+    Ok(())
+}
+
+fn is_special_in_js(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'\\' | b'\'' | b'"' | b'<' | b'>' | b'&' | b'=' | 0..b' ' | 0x80..
+    )
+}
+
+fn escape_js(character: char, out: &mut Vec<u8>) {
+    match character {
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\'' => out.extend_from_slice(b"\\'"),
+        '"' => out.extend_from_slice(b"\\\""),
+        '<' | '>' | '&' | '=' | '\0'..' ' => escape_code(character, out),
+        '\u{80}'.. if !is_print(character) => escape_code(character, out),
+        _ => super::quote::push(character, out),
+    }
+}
+
+/// Four digits, more above U+FFFF.
+fn escape_code(character: char, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\\u");
+    let code = u32::from(character);
+    let digits = ((35 - code.leading_zeros()) / 4).max(4);
+    for place in (0..digits).rev() {
+        out.push(UPPER[(code >> (4 * place) & 15) as usize]);
+    }
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
+}

@@ -1,0 +1,101 @@
+//! Go's quoted strings and characters.
+
+use super::integer::LOWER;
+use super::printable::is_print;
+
+/// Appends `bytes` in Go's double quotes: `%q`. Takes up to 4 bytes for each and 2 more, which the caller has paid for.
+pub(crate) fn quote(bytes: &[u8], out: &mut Vec<u8>) {
+    quote_with(bytes, false, out);
+}
+
+/// Appends `bytes` in Go's double quotes with all but ASCII escaped: `%+q`. Takes up to 4 bytes for each and 2 more.
+pub(crate) fn quote_ascii(bytes: &[u8], out: &mut Vec<u8>) {
+    quote_with(bytes, true, out);
+}
+
+/// Appends a character in Go's single quotes.
+pub(super) fn quote_character(character: char, ascii: bool, out: &mut Vec<u8>) {
+    out.push(b'\'');
+    escape(character, '\'', ascii, out);
+    out.push(b'\'');
+}
+
+/// Whether Go writes `bytes` in backquotes: one line without control characters other than tab, without backquotes and byte
+/// order marks.
+pub(super) fn can_backquote(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| {
+        text.chars().all(|character| match character {
+            '\t' => true,
+            '`' | '\u{7f}' | '\u{feff}' => false,
+            other => other >= ' ',
+        })
+    })
+}
+
+/// Appends a character.
+pub(super) fn push(character: char, out: &mut Vec<u8>) {
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+fn quote_with(bytes: &[u8], ascii: bool, out: &mut Vec<u8>) {
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    for chunk in bytes.utf8_chunks() {
+        let mut rest = chunk.valid();
+        while let Some(at) = rest.bytes().position(needs_care) {
+            let (plain, special) = rest.split_at(at);
+            out.extend_from_slice(plain.as_bytes());
+            let mut characters = special.chars();
+            if let Some(character) = characters.next() {
+                escape(character, '"', ascii, out);
+            }
+            rest = characters.as_str();
+        }
+        out.extend_from_slice(rest.as_bytes());
+        for byte in chunk.invalid() {
+            escape_byte(*byte, out);
+        }
+    }
+    out.push(b'"');
+}
+
+/// Anything but printable ASCII without quotes and backslashes. Continuation bytes are never reached.
+fn needs_care(byte: u8) -> bool {
+    !(b' '..0x7f).contains(&byte) || byte == b'"' || byte == b'\\'
+}
+
+fn escape(character: char, quote: char, ascii: bool, out: &mut Vec<u8>) {
+    let code = u32::from(character);
+    match character {
+        '\\' => out.extend_from_slice(b"\\\\"),
+        _ if character == quote => out.extend_from_slice(&[b'\\', code as u8]),
+        _ if is_print(character) && (character.is_ascii() || !ascii) => push(character, out),
+        '\u{7}' => out.extend_from_slice(b"\\a"),
+        '\u{8}' => out.extend_from_slice(b"\\b"),
+        '\u{c}' => out.extend_from_slice(b"\\f"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        '\u{b}' => out.extend_from_slice(b"\\v"),
+        '\0'..' ' | '\u{7f}' => escape_byte(code as u8, out),
+        '\u{80}'..='\u{ffff}' => {
+            out.extend_from_slice(b"\\u");
+            hexadecimal(code, 4, out);
+        }
+        _ => {
+            out.extend_from_slice(b"\\U");
+            hexadecimal(code, 8, out);
+        }
+    }
+}
+
+fn escape_byte(byte: u8, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\\x");
+    hexadecimal(u32::from(byte), 2, out);
+}
+
+fn hexadecimal(code: u32, digits: u32, out: &mut Vec<u8>) {
+    for place in (0..digits).rev() {
+        out.push(LOWER[(code >> (4 * place) & 15) as usize]);
+    }
+}
