@@ -2,7 +2,12 @@
 
 pub(crate) mod ast;
 
+mod letters;
+mod lexer;
+mod number;
+mod parser;
 mod print;
+mod quoted;
 
 use crate::error::ParseError;
 use crate::limits::Limits;
@@ -15,12 +20,12 @@ const STACK: usize = 1 << 20;
 
 /// Parses `text`; `name` is the template's.
 pub(crate) fn parse(
-    _name: &str,
-    _text: &[u8],
-    _delimiters: &Delimiters,
-    _limits: &Limits,
+    name: &str,
+    text: &[u8],
+    delimiters: &Delimiters,
+    limits: &Limits,
 ) -> Result<ast::Forest, ParseError> {
-    unimplemented!()
+    parser::parse(name, text, delimiters, limits.nesting)
 }
 
 /// Runs one level of a recursion over the tree, on more stack if need be.

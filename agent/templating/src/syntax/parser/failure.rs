@@ -1,0 +1,117 @@
+//! Error texts.
+
+use super::Parser;
+use crate::error::ParseError;
+use crate::syntax::lexer::{Keyword, Kind, Token};
+use crate::syntax::quoted::quote;
+
+/// How many bytes of a token are shown whole; of a longer one, as many characters.
+const SHOWN: usize = 10;
+
+/// What is put into an error text.
+pub(super) enum Argument<'a> {
+    Text(&'a [u8]),
+    Number(u64),
+}
+
+impl Parser<'_> {
+    /// The error whose text is `format`, in which `%s`, `%q` and `%d` take the arguments in turn, at the token read last.
+    pub(super) fn fail(&self, format: &'static str, arguments: &[Argument<'_>]) -> ParseError {
+        let mut message = String::new();
+        let mut arguments = arguments.iter();
+        let mut rest = format;
+        while let Some((before, after)) = rest.split_once('%') {
+            message.push_str(before);
+            let (verb, after) = after.split_at_checked(1).unwrap_or_default();
+            match (verb, arguments.next()) {
+                ("q", Some(Argument::Text(text))) => message.push_str(&quote(text)),
+                (_, Some(Argument::Text(text))) => {
+                    message.push_str(&String::from_utf8_lossy(text));
+                }
+                (_, Some(Argument::Number(number))) => message.push_str(&number.to_string()),
+                (_, None) => {}
+            }
+            rest = after;
+        }
+        message.push_str(rest);
+        ParseError {
+            name: self.name.to_owned(),
+            line: self.line(self.tree.ahead[0].start),
+            message,
+        }
+    }
+
+    /// The error that a text made elsewhere tells.
+    pub(super) fn fail_with(&self, message: &str) -> ParseError {
+        self.fail("%s", &[message.into()])
+    }
+
+    /// The error that `token` does not belong into `context`, or that it is no token.
+    pub(super) fn unexpected(&self, token: Token, context: &str) -> ParseError {
+        if token.kind != Kind::Error {
+            let shown = self.describe(token);
+            return self.fail(
+                "unexpected %s in %s",
+                &[shown.as_str().into(), context.into()],
+            );
+        }
+        let message = self.lexer.error();
+        let line = self.tree.action.map(|start| self.line(start));
+        let mut extra = String::new();
+        if let Some(line) = line.filter(|line| *line != self.line(token.start)) {
+            // Not "action in action".
+            let words = if message.ends_with(" action") {
+                " started at"
+            } else {
+                " in action started at"
+            };
+            extra = format!("{words} {}:{line}", self.name);
+        }
+        self.fail("%s%s", &[message.into(), extra.as_str().into()])
+    }
+
+    /// A token as error texts show it.
+    fn describe(&self, token: Token) -> String {
+        let source = self.source(token);
+        match token.kind {
+            Kind::End => "EOF".to_owned(),
+            Kind::Error => self.lexer.error().to_owned(),
+            Kind::Keyword(keyword) => {
+                let word = if keyword == Keyword::Dot {
+                    ".".into()
+                } else {
+                    String::from_utf8_lossy(source)
+                };
+                format!("<{word}>")
+            }
+            _ if source.len() > SHOWN => {
+                let length = String::from_utf8_lossy(source)
+                    .char_indices()
+                    .nth(SHOWN)
+                    .map_or(source.len(), |(at, _)| at);
+                format!("{}...", quote(&source[..length]))
+            }
+            _ => quote(source),
+        }
+    }
+
+    /// The line of a position, from 1.
+    fn line(&self, position: usize) -> usize {
+        let before = &self.text[..position];
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+}
+
+// === impl Argument ===
+
+impl<'a> From<&'a str> for Argument<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Argument<'a> {
+    fn from(text: &'a [u8]) -> Self {
+        Self::Text(text)
+    }
+}
