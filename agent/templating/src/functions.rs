@@ -18,6 +18,8 @@ mod pem;
 mod pkcs12;
 mod random;
 mod strings;
+#[cfg(test)]
+pub(crate) mod testing;
 mod types;
 mod urls;
 mod versions;

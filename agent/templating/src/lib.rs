@@ -23,12 +23,15 @@ mod eval;
 mod failure;
 mod format;
 mod functions;
+mod json;
 mod methods;
+mod output;
 mod syntax;
 mod time;
 mod unicode;
 mod value;
 mod version;
+pub mod yaml;
 
 pub use error::{ParseError, RenderError};
 pub use limits::{Limit, Limits};

@@ -1,0 +1,10 @@
+//! JSON text of values and back, as Go's `encoding/json` has it.
+
+mod read;
+mod write;
+
+pub(crate) use self::read::read;
+pub(crate) use self::write::{Style, write};
+
+#[cfg(test)]
+mod tests;
