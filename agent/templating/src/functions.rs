@@ -78,8 +78,12 @@ pub(crate) enum Parameter {
     Time,
     /// `time.Duration`; takes integer literals. Of methods.
     Duration,
-    /// `*semver.Version`. Of methods.
+    /// `*semver.Version`; nil arrives as the nil pointer. Of methods.
     Version,
+    /// `*time.Location`; nil arrives as [`Value::Nil`]. Of methods.
+    Location,
+    /// `[]uint8`; nil arrives as the nil list. Of methods.
+    Bytes,
     /// `sprig.certificate`
     Certificate,
     /// `sprig.HashAlgorithm`: arrives as [`Value::Text`], taken from literals only.
@@ -138,6 +142,8 @@ impl Parameter {
             Self::Time => "time.Time",
             Self::Duration => "time.Duration",
             Self::Version => "*semver.Version",
+            Self::Location => "*time.Location",
+            Self::Bytes => "[]uint8",
             Self::Certificate => "sprig.certificate",
             Self::HashAlgorithm => "sprig.HashAlgorithm",
         }

@@ -1,7 +1,11 @@
 //! The methods that templates may call on times, durations, months, weekdays, locations and versions.
 
+mod durations;
+mod times;
+mod versions;
+
 use crate::context::Context;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::functions::Parameter;
 use crate::value::Value;
 
@@ -19,11 +23,65 @@ pub(crate) enum Found {
     Method(&'static Method),
     /// A method that Go's templates refuse, with the text: `function Date has 3 return values; should be 1 or 2`.
     Refused(&'static str),
+    /// A field that Go does not export: `wall is an unexported field of struct type time.Time`.
+    Unexported,
     /// None: the evaluator says that the field cannot be evaluated.
     Nothing,
 }
 
+/// What the values of one type have.
+struct Type {
+    methods: &'static [&'static [Method]],
+    /// Names with the texts of their refusal.
+    refused: &'static [(&'static str, &'static str)],
+    /// Names of fields.
+    unexported: &'static [&'static str],
+}
+
 /// The method `name` of `receiver`'s type.
-pub(crate) fn find(_receiver: &Value, _name: &str) -> Found {
+pub(crate) fn find(receiver: &Value, name: &str) -> Found {
+    let kind = match receiver {
+        Value::Time(_) => &times::TIME,
+        Value::Location(_) => &times::LOCATION,
+        Value::Duration(_) => &durations::DURATION,
+        Value::Month(_) => &durations::MONTH,
+        Value::Weekday(_) => &durations::WEEKDAY,
+        Value::Version(_) => &versions::POINTER,
+        Value::VersionValue(_) => &versions::VALUE,
+        _ => return Found::Nothing,
+    };
+    let mut methods = kind.methods.iter().copied().flatten();
+    if let Some(method) = methods.find(|method| method.name == name) {
+        return Found::Method(method);
+    }
+    if let Some((_, text)) = kind.refused.iter().find(|(refused, _)| *refused == name) {
+        return Found::Refused(text);
+    }
+    if kind.unexported.contains(&name) {
+        return Found::Unexported;
+    }
     Found::Nothing
+}
+
+/// Argument `index`, which the evaluator has checked to be an int or a duration.
+fn integer(arguments: &[Value], index: usize) -> Result<i64> {
+    match arguments.get(index) {
+        Some(Value::Int(value) | Value::Int64(value) | Value::Duration(value)) => Ok(*value),
+        _ => Err(Failure::unexpected_type()),
+    }
+}
+
+/// Argument `index`, which the evaluator has checked to be a string or a list of bytes.
+fn bytes(arguments: &[Value], index: usize) -> Result<Vec<u8>> {
+    match arguments.get(index) {
+        Some(Value::Text(text)) => Ok(text.bytes().to_vec()),
+        Some(Value::List(list)) => {
+            let bytes = list.values().iter().map(|value| match value {
+                Value::Uint8(byte) => Ok(*byte),
+                _ => Err(Failure::unexpected_type()),
+            });
+            bytes.collect()
+        }
+        _ => Err(Failure::unexpected_type()),
+    }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use crate::time::Time;
+use crate::time::{Time, Zone};
 use crate::version::Version;
 
 /// A Go value with its type. Cheap to clone.
@@ -45,8 +45,8 @@ pub(crate) enum Value {
     Month(u8),
     /// `time.Weekday`, Sunday is 0.
     Weekday(u8),
-    /// `*time.Location`, by its name.
-    Location(Rc<str>),
+    /// `*time.Location`
+    Location(Zone),
     /// `*semver.Version`; `None` is a nil pointer.
     Version(Option<Rc<Version>>),
     /// `semver.Version`, what the Inc methods return.
