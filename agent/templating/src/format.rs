@@ -114,7 +114,7 @@ fn method_text(value: &Value, out: &mut Vec<u8>) -> bool {
         Value::Duration(nanoseconds) => names::duration(*nanoseconds, out),
         Value::Month(number) => names::month(*number, out),
         Value::Weekday(number) => names::weekday(*number, out),
-        Value::Location(name) => out.extend_from_slice(name.as_bytes()),
+        Value::Location(zone) => out.extend_from_slice(zone.name().as_bytes()),
         Value::Version(Some(version)) | Value::VersionValue(version) => {
             out.extend_from_slice(version.text().as_bytes());
         }

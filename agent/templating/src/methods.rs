@@ -23,8 +23,6 @@ pub(crate) enum Found {
     Method(&'static Method),
     /// A method that Go's templates refuse, with the text: `function Date has 3 return values; should be 1 or 2`.
     Refused(&'static str),
-    /// A field that Go does not export: `wall is an unexported field of struct type time.Time`.
-    Unexported,
     /// None: the evaluator says that the field cannot be evaluated.
     Nothing,
 }
@@ -34,8 +32,6 @@ struct Type {
     methods: &'static [&'static [Method]],
     /// Names with the texts of their refusal.
     refused: &'static [(&'static str, &'static str)],
-    /// Names of fields.
-    unexported: &'static [&'static str],
 }
 
 /// The method `name` of `receiver`'s type.
@@ -56,9 +52,6 @@ pub(crate) fn find(receiver: &Value, name: &str) -> Found {
     }
     if let Some((_, text)) = kind.refused.iter().find(|(refused, _)| *refused == name) {
         return Found::Refused(text);
-    }
-    if kind.unexported.contains(&name) {
-        return Found::Unexported;
     }
     Found::Nothing
 }

@@ -379,12 +379,3 @@ impl Time {
         Ok(out)
     }
 }
-
-// === impl Time ===
-
-impl Time {
-    /// As `%v` prints it.
-    pub(crate) fn text(&self) -> String {
-        String::new()
-    }
-}

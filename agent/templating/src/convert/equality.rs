@@ -41,8 +41,8 @@ fn compare(cx: &mut Context, pairs: &mut Pairs, one: &Value, other: &Value) -> R
             cx.work(one.len().min(other.len()) as u64)?;
             one.len() == other.len() && one.entries().eq(other.entries())
         }
-        (Value::Time(one), Value::Time(other)) => one.text() == other.text(),
-        (Value::Location(one), Value::Location(other)) => one == other,
+        (Value::Time(one), Value::Time(other)) => one.is_deeply_equal(other),
+        (Value::Location(one), Value::Location(other)) => one.is_deeply_equal(other),
         (Value::Version(None), Value::Version(None)) => true,
         (Value::Version(Some(one)), Value::Version(Some(other)))
         | (Value::VersionValue(one), Value::VersionValue(other)) => one.text() == other.text(),

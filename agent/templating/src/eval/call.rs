@@ -179,6 +179,8 @@ fn zero_of(parameter: Parameter) -> Option<Value> {
         Parameter::List => Some(Value::List(List::nil(Element::Any))),
         Parameter::Dict => Some(Value::Dict(Dict::nil())),
         Parameter::Version => Some(Value::Version(None)),
+        Parameter::Location => Some(Value::Nil),
+        Parameter::Bytes => Some(Value::List(List::nil(Element::Byte))),
         Parameter::Text
         | Parameter::Int
         | Parameter::Int64
@@ -231,6 +233,8 @@ fn is_of_type(value: &Value, parameter: Parameter) -> bool {
         Parameter::Time => matches!(value, Value::Time(_)),
         Parameter::Duration => matches!(value, Value::Duration(_)),
         Parameter::Version => matches!(value, Value::Version(_)),
+        Parameter::Location => matches!(value, Value::Location(_)),
+        Parameter::Bytes => matches!(value, Value::List(list) if list.element() == Element::Byte),
         Parameter::Certificate => matches!(value, Value::Certificate(_)),
         // Types that no value has: only literals become them.
         Parameter::Uint32 | Parameter::HashAlgorithm => false,
@@ -269,6 +273,8 @@ fn literal(parameter: Parameter, word: &Expression) -> Result<Value> {
         | Parameter::Dict
         | Parameter::Time
         | Parameter::Version
+        | Parameter::Location
+        | Parameter::Bytes
         | Parameter::Certificate => {
             let type_name = parameter.type_name();
             return Err(Failure::plain(format!(

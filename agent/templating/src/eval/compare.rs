@@ -111,10 +111,10 @@ fn are_same(cx: &mut Context, one: &Value, other: &Value) -> Result<bool> {
             let shown = [other.clone(), Value::of(other.type_name())];
             return Err(formatted(cx, b"non-comparable type %s: %v", &shown));
         }
-        (Value::Time(one), Value::Time(other)) => Rc::ptr_eq(one, other),
+        (Value::Time(one), Value::Time(other)) => one.is_identical(other),
         (Value::Version(Some(one)), Value::Version(Some(other))) => Rc::ptr_eq(one, other),
         (Value::VersionValue(one), Value::VersionValue(other)) => Rc::ptr_eq(one, other),
-        (Value::Location(one), Value::Location(other)) => one == other,
+        (Value::Location(one), Value::Location(other)) => one.is_identical(other),
         (Value::Certificate(one), Value::Certificate(other)) => {
             one.certificate == other.certificate && one.key == other.key
         }

@@ -91,6 +91,13 @@ impl<'a> Printer<'a> {
         if verb == 'w' {
             return self.report(value, verb);
         }
+        if self.flags.sharp_v
+            && let Value::Time(time) = value
+        {
+            return self
+                .flags
+                .text(self.cx, time.go_text().as_bytes(), self.out);
+        }
         if !self.flags.sharp_v && matches!(verb, 'v' | 's' | 'x' | 'X' | 'q') {
             if let Value::Version(None) = value {
                 return self.literal("<nil>");
@@ -445,6 +452,21 @@ fn certificate_fields(certificate: &Certificate) -> [Field; 2] {
     ]
 }
 
-fn version_fields(_version: &Version) -> Vec<Field> {
-    Vec::new()
+fn version_fields(version: &Version) -> [Field; 6] {
+    let number = |name, number| Field {
+        name,
+        value: Value::Uint64(number),
+    };
+    let text = |name, text: &Text| Field {
+        name,
+        value: Value::Text(text.clone()),
+    };
+    [
+        number("major", version.major()),
+        number("minor", version.minor()),
+        number("patch", version.patch()),
+        text("pre", version.prerelease()),
+        text("metadata", version.metadata()),
+        text("original", version.original()),
+    ]
 }

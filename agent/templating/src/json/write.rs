@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Zoned;
 
 use crate::context::Context;
 use crate::convert;
@@ -236,8 +235,12 @@ impl Writer {
     }
 
     fn time(&mut self, cx: &mut Context, time: &Time) -> Result<()> {
-        let text = rfc3339(time)?;
-        self.text(cx, text.as_bytes())
+        let text = time.rfc_3339().map_err(|text| {
+            Failure::plain(format!(
+                "json: error calling MarshalJSON for type time.Time: Time.MarshalJSON: {text}"
+            ))
+        })?;
+        self.text(cx, &text)
     }
 
     fn text(&mut self, cx: &mut Context, text: &[u8]) -> Result<()> {
@@ -298,24 +301,4 @@ impl Writer {
         };
         self.out.write(cx, &[b'\\', short])
     }
-}
-
-/// RFC 3339 with as many digits of the second as there are.
-fn rfc3339(time: &Time) -> Result<String> {
-    let zoned: Zoned = time.moment.to_zoned(time.zone.clone());
-    if !(0..=9999).contains(&zoned.year()) {
-        return Err(Failure::plain(
-            "json: error calling MarshalJSON for type time.Time: Time.MarshalJSON: year outside of range [0,9999]",
-        ));
-    }
-    let mut text = zoned.strftime("%Y-%m-%dT%H:%M:%S%.f").to_string();
-    let offset = zoned.offset().seconds();
-    if offset == 0 {
-        text.push('Z');
-    } else {
-        let sign = if offset < 0 { '-' } else { '+' };
-        let minutes = offset.unsigned_abs() / 60;
-        text.push_str(&format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60));
-    }
-    Ok(text)
 }

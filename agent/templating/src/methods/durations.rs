@@ -10,14 +10,12 @@ use crate::value::Value;
 pub(super) const DURATION: Type = Type {
     methods: &[DURATIONS],
     refused: &[],
-    unexported: &[],
 };
 
 /// `time.Month`
 pub(super) const MONTH: Type = Type {
     methods: &[NAMES],
     refused: &[],
-    unexported: &[],
 };
 
 /// `time.Weekday`

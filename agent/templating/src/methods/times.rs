@@ -35,7 +35,6 @@ pub(super) const TIME: Type = Type {
             "invalid function signature for ZoneBounds: second return value should be error; is time.Time",
         ),
     ],
-    unexported: &["wall", "ext", "loc"],
 };
 
 /// `*time.Location`
@@ -49,15 +48,6 @@ pub(super) const LOCATION: Type = Type {
         },
     }]],
     refused: &[],
-    unexported: &[
-        "name",
-        "zone",
-        "tx",
-        "extend",
-        "cacheStart",
-        "cacheEnd",
-        "cacheZone",
-    ],
 };
 
 /// A method of a time: its name, the types of its parameters, and its code.

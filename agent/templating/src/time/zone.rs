@@ -138,7 +138,7 @@ impl Zone {
     }
 
     /// Whether Go has one and the same pointer for both.
-    pub(super) fn is_identical(&self, other: &Self) -> bool {
+    pub(crate) fn is_identical(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Utc, Self::Utc) | (Self::Local(_), Self::Local(_)) => true,
             (Self::Fixed(one), Self::Fixed(other)) => {
@@ -149,7 +149,7 @@ impl Zone {
     }
 
     /// Whether Go's pointers lead to equal contents.
-    pub(super) fn is_deeply_equal(&self, other: &Self) -> bool {
+    pub(crate) fn is_deeply_equal(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Fixed(one), Self::Fixed(other)) => one.is_equal(other),
             (Self::Named(one), Self::Named(other)) => one == other,
