@@ -56,6 +56,9 @@ const ERROR: char = char::REPLACEMENT_CHARACTER;
 
 /// The class of a character.
 pub(crate) fn class(c: char) -> Class {
+    if c.is_ascii() {
+        return ascii_class(c);
+    }
     let point = u32::from(c);
     let end = RUNS.partition_point(|run| run >> 4 <= point);
     let Some(run) = end.checked_sub(1).and_then(|index| RUNS.get(index)) else {
@@ -68,6 +71,17 @@ pub(crate) fn class(c: char) -> Class {
             .get(number as usize)
             .copied()
             .unwrap_or(Class::Unassigned),
+    }
+}
+
+fn ascii_class(c: char) -> Class {
+    match c {
+        'A'..='Z' => Class::Upper,
+        'a'..='z' => Class::Lower,
+        '0'..='9' => Class::Digit,
+        '$' | '+' | '<'..='>' | '^' | '`' | '|' | '~' => Class::Symbol,
+        '!'..='~' => Class::Punctuation,
+        _ => Class::Other,
     }
 }
 
@@ -88,14 +102,6 @@ pub(crate) fn is_upper(c: char) -> bool {
         return c.is_ascii_uppercase();
     }
     class(c) == Class::Upper
-}
-
-/// Go's `unicode.IsDigit`.
-pub(crate) fn is_digit(c: char) -> bool {
-    if c.is_ascii() {
-        return c.is_ascii_digit();
-    }
-    class(c) == Class::Digit
 }
 
 /// Go's `unicode.IsNumber`.
@@ -187,6 +193,14 @@ fn mapped(c: char, target: Option<char>) -> char {
     }
 }
 
+/// Appends a rune.
+pub(crate) fn push(out: &mut Vec<u8>, c: char) {
+    match u8::try_from(c) {
+        Ok(byte) if byte.is_ascii() => out.push(byte),
+        _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
 /// The runes of `bytes`. A byte that is not UTF-8 is U+FFFD.
 pub(crate) fn runes(bytes: &[u8]) -> impl Iterator<Item = char> + Clone {
     bytes.utf8_chunks().flat_map(|chunk| {
@@ -271,7 +285,8 @@ mod tests {
 
     #[test]
     fn first_and_last_rune_agree_with_their_widths() {
-        let cases: [(&[u8], Option<(char, usize)>, Option<(char, usize)>); 5] = [
+        type Rune = Option<(char, usize)>;
+        let cases: [(&[u8], Rune, Rune); 5] = [
             (b"", None, None),
             ("é€".as_bytes(), Some(('é', 2)), Some(('€', 3))),
             ("😀".as_bytes(), Some(('😀', 4)), Some(('😀', 4))),
