@@ -6,7 +6,6 @@
 pub(crate) mod escape;
 pub(crate) mod float;
 pub(crate) mod integer;
-pub(crate) mod names;
 pub(crate) mod printable;
 pub(crate) mod quote;
 
@@ -19,6 +18,7 @@ mod tests;
 
 use crate::context::Context;
 use crate::failure::Result;
+use crate::time::{MONTHS, WEEKDAYS, duration};
 use crate::value::{List, Value};
 
 pub(crate) use escape::{html, js, urlquery};
@@ -111,9 +111,17 @@ pub(crate) fn float(value: f64, out: &mut Vec<u8>) {
 fn method_text(value: &Value, out: &mut Vec<u8>) -> bool {
     match value {
         Value::Time(time) => out.extend_from_slice(time.text().as_bytes()),
-        Value::Duration(nanoseconds) => names::duration(*nanoseconds, out),
-        Value::Month(number) => names::month(*number, out),
-        Value::Weekday(number) => names::weekday(*number, out),
+        Value::Duration(nanoseconds) => {
+            out.extend_from_slice(duration::text(*nanoseconds).as_bytes());
+        }
+        Value::Month(number) => {
+            let name = MONTHS.get(usize::from(*number).wrapping_sub(1));
+            out.extend_from_slice(name.copied().unwrap_or_default().as_bytes());
+        }
+        Value::Weekday(number) => {
+            let name = WEEKDAYS.get(usize::from(*number));
+            out.extend_from_slice(name.copied().unwrap_or_default().as_bytes());
+        }
         Value::Location(zone) => out.extend_from_slice(zone.name().as_bytes()),
         Value::Version(Some(version)) | Value::VersionValue(version) => {
             out.extend_from_slice(version.text().as_bytes());

@@ -281,6 +281,18 @@ impl Time {
             == (other.seconds, other.nanoseconds, other.monotonic)
     }
 
+    /// The fields `wall` and `ext` of Go's struct, which verbs that take no text print.
+    pub(crate) fn raw(&self) -> (u64, i64) {
+        let nanoseconds = u64::from(self.nanoseconds);
+        match self.monotonic {
+            None => (nanoseconds, self.seconds),
+            Some(reading) => {
+                let seconds = self.seconds.wrapping_sub(MONOTONIC_START) as u64;
+                (1 << 63 | seconds << 30 | nanoseconds, reading)
+            }
+        }
+    }
+
     /// `String`: how `%v` prints it.
     pub(crate) fn text(&self) -> String {
         let mut out = self.format(DEFAULT_LAYOUT);

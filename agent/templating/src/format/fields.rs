@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::integer::{self, Digits};
+use super::printable::is_print;
 use super::quote;
 use super::{append, float};
 use crate::context::Context;
@@ -190,12 +191,11 @@ impl Flags {
         text.resize(2 + zeros, b'0');
         text.extend_from_slice(digits);
         let character = u32::try_from(code).ok().and_then(char::from_u32);
-        if let Some(character) = character.filter(|_| self.sharp) {
-            if super::printable::is_print(character) {
-                text.extend_from_slice(b" '");
-                quote::push(character, &mut text);
-                text.push(b'\'');
-            }
+        let character = character.filter(|character| self.sharp && is_print(*character));
+        if let Some(character) = character {
+            text.extend_from_slice(b" '");
+            quote::push(character, &mut text);
+            text.push(b'\'');
         }
         let unfilled = Self {
             zero: false,

@@ -6,6 +6,7 @@ use super::fields::{Base, Flags};
 use super::{append, integer, method_text, quote};
 use crate::context::Context;
 use crate::failure::Result;
+use crate::time::{Time, Zone};
 use crate::value::{Certificate, Element, List, Text, Value};
 use crate::version::Version;
 
@@ -24,7 +25,16 @@ pub(super) struct Printer<'a> {
 /// A field of a struct.
 struct Field {
     name: &'static str,
-    value: Value,
+    content: Content,
+}
+
+/// What a field holds.
+enum Content {
+    Value(Value),
+    /// A nil slice of the named type.
+    NilSlice(&'static str),
+    /// A pointer of the named type, not followed.
+    Pointer(&'static str, u64),
 }
 
 // === impl Printer ===
@@ -135,15 +145,20 @@ impl<'a> Printer<'a> {
             Value::List(list) => self.list(list, verb),
             Value::Dict(_) | Value::StringMap(_) => self.map(value, verb),
             Value::Certificate(certificate) => {
-                self.structure(value, &certificate_fields(certificate), verb)
+                self.structure(value.type_name(), &certificate_fields(certificate), verb)
             }
-            Value::VersionValue(version) => self.structure(value, &version_fields(version), verb),
+            Value::VersionValue(version) => {
+                self.structure(value.type_name(), &version_fields(version), verb)
+            }
             Value::Version(Some(version)) if top => {
                 self.literal("&")?;
-                let inner = Value::VersionValue(version.clone());
-                self.structure(&inner, &version_fields(version), verb)
+                self.structure("semver.Version", &version_fields(version), verb)
             }
-            Value::Time(time) => self.literal(&time.text()),
+            Value::Location(zone) if top => {
+                self.literal("&")?;
+                self.structure("time.Location", &location_fields(zone), verb)
+            }
+            Value::Time(time) => self.structure("time.Time", &time_fields(time), verb),
             Value::Version(_) | Value::Location(_) => self.pointer(value, verb),
         }
     }
@@ -200,9 +215,9 @@ impl<'a> Printer<'a> {
         self.literal(":")
     }
 
-    fn structure(&mut self, value: &Value, fields: &[Field], verb: char) -> Result<()> {
+    fn structure(&mut self, type_name: &str, fields: &[Field], verb: char) -> Result<()> {
         if self.flags.sharp_v {
-            self.literal(value.type_name())?;
+            self.literal(type_name)?;
         }
         self.literal("{")?;
         for (index, field) in fields.iter().enumerate() {
@@ -211,7 +226,15 @@ impl<'a> Printer<'a> {
                 self.literal(field.name)?;
                 self.literal(":")?;
             }
-            self.composite(&field.value, verb, false)?;
+            match &field.content {
+                Content::Value(value) => self.composite(value, verb, false)?,
+                Content::NilSlice(name) if self.flags.sharp_v => {
+                    self.literal(name)?;
+                    self.literal("(nil)")?;
+                }
+                Content::NilSlice(_) => self.literal("[]")?,
+                Content::Pointer(name, address) => self.address(name, *address, verb)?,
+            }
         }
         self.literal("}")
     }
@@ -331,12 +354,16 @@ impl<'a> Printer<'a> {
             | Value::Location(_) => ADDRESS,
             _ => return self.report(value, verb),
         };
+        self.address(value.type_name(), address, verb)
+    }
+
+    fn address(&mut self, type_name: &str, address: u64, verb: char) -> Result<()> {
         let mut flags = self.flags;
         flags.sharp = !flags.sharp;
         match verb {
             'v' if self.flags.sharp_v => {
                 self.literal("(")?;
-                self.literal(value.type_name())?;
+                self.literal(type_name)?;
                 self.literal(")(")?;
                 if address == 0 {
                     self.literal("nil")?;
@@ -348,8 +375,16 @@ impl<'a> Printer<'a> {
             }
             'v' if address == 0 => self.flags.pad(self.cx, b"<nil>", self.out),
             'v' | 'p' => flags.integer(self.cx, (address, false), Base::Hexadecimal, self.out),
-            'b' | 'o' | 'd' | 'x' | 'X' => self.integer(address, false, verb, value),
-            _ => self.report(value, verb),
+            'b' | 'o' | 'd' | 'x' | 'X' => {
+                self.integer(address, false, verb, &Value::Uint64(address))
+            }
+            _ => {
+                self.start_report(verb)?;
+                self.literal(type_name)?;
+                self.literal("=")?;
+                self.address(type_name, address, 'v')?;
+                self.literal(")")
+            }
         }
     }
 
@@ -439,34 +474,63 @@ fn bytes_of(list: &List) -> impl Iterator<Item = u8> {
     })
 }
 
+fn value_field(name: &'static str, value: Value) -> Field {
+    Field {
+        name,
+        content: Content::Value(value),
+    }
+}
+
 fn certificate_fields(certificate: &Certificate) -> [Field; 2] {
     [
-        Field {
-            name: "Cert",
-            value: Value::Text(certificate.certificate.clone()),
-        },
-        Field {
-            name: "Key",
-            value: Value::Text(certificate.key.clone()),
-        },
+        value_field("Cert", Value::Text(certificate.certificate.clone())),
+        value_field("Key", Value::Text(certificate.key.clone())),
     ]
 }
 
 fn version_fields(version: &Version) -> [Field; 6] {
-    let number = |name, number| Field {
-        name,
-        value: Value::Uint64(number),
-    };
-    let text = |name, text: &Text| Field {
-        name,
-        value: Value::Text(text.clone()),
+    [
+        value_field("major", Value::Uint64(version.major())),
+        value_field("minor", Value::Uint64(version.minor())),
+        value_field("patch", Value::Uint64(version.patch())),
+        value_field("pre", Value::Text(version.prerelease().clone())),
+        value_field("metadata", Value::Text(version.metadata().clone())),
+        value_field("original", Value::Text(version.original().clone())),
+    ]
+}
+
+fn time_fields(time: &Time) -> [Field; 3] {
+    let (wall, extension) = time.raw();
+    let location = match time.zone() {
+        Zone::Utc => 0,
+        _ => ADDRESS,
     };
     [
-        number("major", version.major()),
-        number("minor", version.minor()),
-        number("patch", version.patch()),
-        text("pre", version.prerelease()),
-        text("metadata", version.metadata()),
-        text("original", version.original()),
+        value_field("wall", Value::Uint64(wall)),
+        value_field("ext", Value::Int64(extension)),
+        Field {
+            name: "loc",
+            content: Content::Pointer("*time.Location", location),
+        },
+    ]
+}
+
+/// As those of UTC, which has no table.
+fn location_fields(zone: &Zone) -> [Field; 7] {
+    let slice = |name, type_name| Field {
+        name,
+        content: Content::NilSlice(type_name),
+    };
+    [
+        value_field("name", Value::of(zone.name())),
+        slice("zone", "[]time.zone"),
+        slice("tx", "[]time.zoneTrans"),
+        value_field("extend", Value::of("")),
+        value_field("cacheStart", Value::Int64(0)),
+        value_field("cacheEnd", Value::Int64(0)),
+        Field {
+            name: "cacheZone",
+            content: Content::Pointer("*time.zone", 0),
+        },
     ]
 }
