@@ -85,7 +85,16 @@ impl Template {
     ///
     /// Where the text is no template: a syntax error, an unknown function, an undeclared variable.
     pub fn parse(name: &str, text: &str, options: &Options) -> Result<Self, ParseError> {
-        let forest = syntax::parse(name, text.as_bytes(), &options.delimiters, &options.limits)?;
+        Self::parse_bytes(name, text.as_bytes(), options)
+    }
+
+    /// [`Self::parse`] for a text that need not be UTF-8, such as a key of a Secret.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::parse`].
+    pub fn parse_bytes(name: &str, text: &[u8], options: &Options) -> Result<Self, ParseError> {
+        let forest = syntax::parse(name, text, &options.delimiters, &options.limits)?;
         Ok(Self {
             name: name.to_owned(),
             forest,
