@@ -21,9 +21,8 @@ pub use data_from::{
     RewriteTransform,
 };
 pub use target::{
-    CreationPolicy, DeletionPolicy, Target, TargetManifest, Template, TemplateAs,
-    TemplateEngineVersion, TemplateFrom, TemplateItem, TemplateMergePolicy, TemplateMetadata,
-    TemplateObjectRef,
+    CreationPolicy, DeletionPolicy, ENGINE_VERSION, Target, TargetManifest, Template, TemplateAs,
+    TemplateFrom, TemplateItem, TemplateMergePolicy, TemplateMetadata, TemplateObjectRef,
 };
 
 use crate::conditions::Condition;

@@ -10,6 +10,9 @@ use super::DecodingStrategy;
 use crate::selectors::{DATA_KEY, DNS_SUBDOMAIN};
 use crate::text_enum::text_enum;
 
+/// The one version of the template language.
+pub const ENGINE_VERSION: &str = "v2";
+
 /// The one place that values are written to.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -125,11 +128,13 @@ pub struct Template {
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<String>,
     /// Version of the template language; `v2` is the only one.
+    // A text and no enumeration: an object from before the schema knew only `v2` is told what is wrong with it.
     #[serde(
         default = "default_engine_version",
         skip_serializing_if = "Option::is_none"
     )]
-    pub engine_version: Option<TemplateEngineVersion>,
+    #[schemars(extend("enum" = [ENGINE_VERSION]))]
+    pub engine_version: Option<String>,
     /// Whether fetched keys that the template does not mention are delivered too: `Replace` (the default) delivers what the
     /// template makes, `Merge` both.
     #[serde(
@@ -149,20 +154,12 @@ pub struct Template {
     pub template_from: Vec<TemplateFrom>,
 }
 
-fn default_engine_version() -> Option<TemplateEngineVersion> {
-    Some(TemplateEngineVersion::V2)
+fn default_engine_version() -> Option<String> {
+    Some(ENGINE_VERSION.to_owned())
 }
 
 fn default_template_merge_policy() -> Option<TemplateMergePolicy> {
     Some(TemplateMergePolicy::Replace)
-}
-
-text_enum! {
-    /// Version of the template language.
-    pub enum TemplateEngineVersion {
-        /// The only one.
-        V2 = "v2",
-    }
 }
 
 text_enum! {
