@@ -2,7 +2,6 @@
 
 pub(crate) mod ast;
 
-mod letters;
 mod lexer;
 mod number;
 mod parser;

@@ -2,8 +2,8 @@
 //!
 //! A token is a kind and a range of the text; nothing is copied. Lines are counted only when an error needs one.
 
-use super::letters::is_alphanumeric;
 use super::quoted::{describe_character, quote};
+use crate::unicode::{first_rune, is_digit, is_letter};
 
 /// Opens and closes a comment, inside the delimiters.
 const COMMENT: (&[u8], &[u8]) = (b"/*", b"*/");
@@ -506,7 +506,7 @@ impl<'t> Lexer<'t> {
 
     /// The character ahead and its length in bytes.
     fn peek(&self) -> Option<(char, usize)> {
-        decode(self.rest())
+        first_rune(self.rest())
     }
 }
 
@@ -531,21 +531,9 @@ impl Keyword {
     }
 }
 
-/// The first character of `bytes` and its length, as Go decodes: a byte that begins none is U+FFFD.
-pub(super) fn decode(bytes: &[u8]) -> Option<(char, usize)> {
-    let &first = bytes.first()?;
-    if first.is_ascii() {
-        return Some((char::from(first), 1));
-    }
-    let head = &bytes[..bytes.len().min(4)];
-    let valid = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        Err(error) => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default(),
-    };
-    Some(match valid.chars().next() {
-        Some(character) => (character, character.len_utf8()),
-        None => (char::REPLACEMENT_CHARACTER, 1),
-    })
+/// Whether a name may hold `character`.
+fn is_alphanumeric(character: char) -> bool {
+    character == '_' || is_letter(character) || is_digit(character)
 }
 
 /// Where `needle`, which is not empty, first is in `haystack`.

@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use super::ast::{Block, Forest, Name, Statement};
-use super::lexer::{Keyword, Kind, Lexer, Token, decode};
+use super::lexer::{Keyword, Kind, Lexer, Token};
 use crate::error::ParseError;
 use crate::template::Delimiters;
+use crate::unicode::{first_rune, is_space};
 use crate::value::Text;
 
 type Result<T, E = ParseError> = std::result::Result<T, E>;
@@ -167,8 +168,8 @@ impl<'t> Parser<'t> {
 
 /// Whether there are only blanks, as Unicode has them.
 fn is_blank(mut text: &[u8]) -> bool {
-    while let Some((character, length)) = decode(text) {
-        if !character.is_whitespace() {
+    while let Some((character, length)) = first_rune(text) {
+        if !is_space(character) {
             return false;
         }
         text = &text[length..];

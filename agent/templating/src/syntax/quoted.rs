@@ -1,6 +1,6 @@
 //! Quoted strings and characters: Go's `strconv.Unquote` and what error texts show of them.
 
-use super::lexer::decode;
+use crate::unicode::{first_rune, is_print};
 
 /// What a character constant or an escape stands for.
 pub(super) enum Unquoted {
@@ -40,7 +40,7 @@ pub(super) fn unquote(source: &[u8]) -> Option<Vec<u8>> {
 
 /// The first character or escape between two `quote`s, and what follows it; `None` if it is none.
 pub(super) fn unquote_character(text: &[u8], quote: u8) -> Option<(Unquoted, &[u8])> {
-    let (character, length) = decode(text)?;
+    let (character, length) = first_rune(text)?;
     if !character.is_ascii() {
         return Some((Unquoted::Character(character), &text[length..]));
     }
@@ -104,15 +104,9 @@ pub(super) fn quote(bytes: &[u8]) -> String {
 /// As `%#U` prints a character.
 pub(super) fn describe_character(character: char) -> String {
     let code = u32::from(character);
-    if is_printable(character) {
+    if is_print(character) {
         format!("U+{code:04X} '{character}'")
     } else {
         format!("U+{code:04X}")
     }
-}
-
-/// Whether `%q` shows a character as it is.
-fn is_printable(character: char) -> bool {
-    !quote(character.encode_utf8(&mut [0; 4]).as_bytes()).starts_with("\"\\")
-        || matches!(character, '"' | '\\')
 }
