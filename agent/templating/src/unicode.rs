@@ -104,6 +104,14 @@ pub(crate) fn is_upper(c: char) -> bool {
     class(c) == Class::Upper
 }
 
+/// Go's `unicode.IsDigit`.
+pub(crate) fn is_digit(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_digit();
+    }
+    class(c) == Class::Digit
+}
+
 /// Go's `unicode.IsNumber`.
 pub(crate) fn is_number(c: char) -> bool {
     if c.is_ascii() {
