@@ -25,6 +25,8 @@ mod urls;
 mod versions;
 mod yaml;
 
+pub(crate) use encoding::base64_decode;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 

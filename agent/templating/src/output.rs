@@ -77,6 +77,15 @@ impl Output {
         &self.0
     }
 
+    /// What was written but for a suffix, if it ends in that.
+    pub(crate) fn into_text_without(mut self, suffix: &[u8]) -> Text {
+        if self.0.ends_with(suffix) {
+            let length = self.0.len() - suffix.len();
+            self.0.truncate(length);
+        }
+        self.into_text()
+    }
+
     /// What was written, as a value that is paid for.
     pub(crate) fn into_text(mut self) -> Text {
         Text::new(std::mem::take(&mut *self.0))

@@ -8,7 +8,8 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use self::decode::{base32_decode, base64_decode, hex_decode};
+pub(crate) use self::decode::base64_decode;
+use self::decode::{base32_decode, hex_decode};
 use super::{Function, Parameter, text};
 use crate::context::Context;
 use crate::failure::Result;

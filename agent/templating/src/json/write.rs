@@ -51,7 +51,7 @@ pub(crate) fn write(cx: &mut Context, value: &Value, style: Style) -> Result<Tex
 }
 
 /// A finite float: shortest digits, with an exponent for very small and very large ones.
-pub(crate) fn float(cx: &mut Context, out: &mut Output, value: f64) -> Result<()> {
+fn float(cx: &mut Context, out: &mut Output, value: f64) -> Result<()> {
     let size = value.abs();
     if size == 0.0 || (1e-6..1e21).contains(&size) {
         return out.number(cx, value);

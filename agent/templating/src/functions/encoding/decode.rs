@@ -14,7 +14,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Go's `base64.StdEncoding.DecodeString`.
-pub(super) fn base64_decode(encoded: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn base64_decode(encoded: &[u8]) -> Result<Vec<u8>, String> {
     if let Ok(bytes) = BASE64.decode(encoded) {
         return Ok(bytes);
     }
