@@ -12,13 +12,17 @@ const RED_ZONE: usize = 128 << 10;
 /// Stack that is added when less is left, in bytes.
 const STACK: usize = 1 << 20;
 
+/// Microseconds of a unit of cryptography.
+const UNIT: u64 = 100_000;
+
 /// The state of one render that functions see.
 pub(crate) struct Context {
     limits: Limits,
     steps: u64,
     memory: u64,
     depth: u32,
-    cryptography: u32,
+    /// Microseconds.
+    cryptography: u64,
     now: Timestamp,
     zone: TimeZone,
     /// Every dict of this render. Dicts are references that may form circles and long chains; they are emptied one by one at
@@ -77,8 +81,13 @@ impl Context {
 
     /// Pays for `units` of about 100 ms of cryptography.
     pub(crate) fn cryptography(&mut self, units: u32) -> Result<()> {
-        self.cryptography = self.cryptography.saturating_add(units);
-        if self.cryptography > self.limits.cryptography {
+        self.cryptography_time(u64::from(units) * UNIT)
+    }
+
+    /// Pays for so many microseconds of cryptography: for what takes less than a unit, or as long as the input says.
+    pub(crate) fn cryptography_time(&mut self, microseconds: u64) -> Result<()> {
+        self.cryptography = self.cryptography.saturating_add(microseconds);
+        if self.cryptography > u64::from(self.limits.cryptography) * UNIT {
             return Err(Failure::limit(Limit::Cryptography));
         }
         Ok(())

@@ -67,6 +67,17 @@ impl Failure {
         Self::plain("runtime error: invalid memory address or nil pointer dereference")
     }
 
+    /// The same failure with `prefix` before its text, as Go wraps errors. A reached bound stays as it is.
+    pub(crate) fn within(self, prefix: &str) -> Self {
+        if matches!(self.kind, Kind::Limit(_)) {
+            return self;
+        }
+        Self {
+            text: format!("{prefix}{}", self.text),
+            kind: self.kind,
+        }
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

@@ -1,0 +1,90 @@
+//! sprig's AES-256-CBC.
+
+use aws_lc_rs::cipher::{
+    AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey,
+};
+use aws_lc_rs::iv::FixedLength;
+use zeroize::Zeroizing;
+
+use super::super::text;
+use super::random;
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::radix64::{self, Alphabet};
+use crate::value::Value;
+
+/// Bytes of a block and of the initialization vector.
+const BLOCK: usize = 16;
+
+/// `encryptAES`: base64 of a random vector and the padded text.
+pub(super) fn encrypt(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
+    let (password, plain) = (text(arguments, 0)?, text(arguments, 1)?.bytes());
+    if plain.is_empty() {
+        return Ok(Value::of(""));
+    }
+    cx.allocate(plain.len().saturating_mul(2))?;
+    let padding = BLOCK - plain.len() % BLOCK;
+    let mut body = Zeroizing::new(Vec::with_capacity(plain.len() + padding));
+    body.extend_from_slice(plain);
+    body.extend(std::iter::repeat_n(padding as u8, padding));
+    let vector: [u8; BLOCK] = random()?;
+    let context = EncryptionContext::Iv128(FixedLength::from(vector));
+    EncryptingKey::cbc(key(password.bytes())?)
+        .and_then(|key| key.less_safe_encrypt(&mut body, context))
+        .map_err(|_| Failure::plain("AES failed"))?;
+    let mut out = vector.to_vec();
+    out.extend_from_slice(&body);
+    cx.text(radix64::encode(&out))
+}
+
+/// `decryptAES`. The padding is not checked; where Go's slices go out of bounds, its texts are given.
+pub(super) fn decrypt(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
+    let (password, encoded) = (text(arguments, 0)?, text(arguments, 1)?.bytes());
+    if encoded.is_empty() {
+        return Ok(Value::of(""));
+    }
+    let capacity = radix64::decoded_capacity(Alphabet::Standard, encoded.len());
+    cx.allocate(capacity.saturating_mul(2))?;
+    let mut bytes = radix64::decode(Alphabet::Standard, encoded)
+        .map_err(|offset| Failure::plain(format!("illegal base64 data at input byte {offset}")))?;
+    let length = bytes.len();
+    let Some((vector, body)) = bytes.split_first_chunk_mut::<BLOCK>() else {
+        return Err(bounds(&if capacity < BLOCK {
+            format!("[:{BLOCK}] with capacity {capacity}")
+        } else {
+            format!("[{BLOCK}:{length}]")
+        }));
+    };
+    if !body.len().is_multiple_of(BLOCK) {
+        return Err(Failure::plain("crypto/cipher: input not full blocks"));
+    }
+    let context = DecryptionContext::Iv128(FixedLength::from(*vector));
+    DecryptingKey::cbc(key(password.bytes())?)
+        .and_then(|key| key.decrypt(body, context).map(drop))
+        .map_err(|_| Failure::plain("AES failed"))?;
+    let Some(last) = body.last() else {
+        return Err(Failure::plain("runtime error: index out of range [-1]"));
+    };
+    let padding = usize::from(*last);
+    let Some(end) = body.len().checked_sub(padding) else {
+        // A number that tells of the text: kept from logs.
+        return Err(Failure::showing_data(format!(
+            "runtime error: slice bounds out of range [:-{}]",
+            padding - body.len()
+        )));
+    };
+    cx.text(body.get(..end).unwrap_or_default())
+}
+
+/// The first 32 bytes of the password, with zeros behind.
+fn key(password: &[u8]) -> Result<UnboundCipherKey> {
+    let mut key = Zeroizing::new([0; 32]);
+    for (byte, given) in key.iter_mut().zip(password) {
+        *byte = *given;
+    }
+    UnboundCipherKey::new(&AES_256, key.as_slice()).map_err(|_| Failure::plain("AES failed"))
+}
+
+fn bounds(what: &str) -> Failure {
+    Failure::plain(format!("runtime error: slice bounds out of range {what}"))
+}
