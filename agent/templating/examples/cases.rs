@@ -1,4 +1,5 @@
-//! Renders cases: JSON lines `{id, data, template}` in, `{id, out | out_base64 | err}` out.
+//! Renders cases: JSON lines `{id, data, template}`, with `left` and `right` for other delimiters, in,
+//! `{id, out | out_base64 | err}` out.
 #![expect(clippy::print_stdout, reason = "a filter for the terminal")]
 
 use std::collections::BTreeMap;
@@ -31,7 +32,16 @@ fn render(case: &Value) -> Value {
             (key.clone(), SecretValue::from(value))
         })
         .collect();
-    let options = Options::new(Timestamp::now());
+    let mut options = Options::new(Timestamp::now());
+    let delimiters = &mut options.delimiters;
+    for (delimiter, key) in [
+        (&mut delimiters.left, "left"),
+        (&mut delimiters.right, "right"),
+    ] {
+        if let Some(text) = case[key].as_str() {
+            text.clone_into(delimiter);
+        }
+    }
     let template = match Template::parse(id, text, &options) {
         Ok(template) => template,
         Err(error) => {

@@ -7,6 +7,7 @@ mod number;
 mod parser;
 mod print;
 mod quoted;
+mod token;
 
 use crate::error::ParseError;
 use crate::limits::Limits;
@@ -31,3 +32,6 @@ pub(crate) fn parse(
 fn on_enough_stack<T>(step: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(RED_ZONE, STACK, step)
 }
+
+#[cfg(test)]
+mod tests;

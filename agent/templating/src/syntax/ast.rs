@@ -247,15 +247,19 @@ impl Callee {
 // === impl Branch ===
 
 impl Drop for Branch {
-    /// A long chain of `else if` is taken apart link by link, so that its drop is not as deep as the chain is long.
+    /// Nested blocks may be deeper than a small stack. A long chain of `else if` is taken apart link by link, so that its drop
+    /// is not even as deep as the chain is long.
     fn drop(&mut self) {
-        let mut rest = self.otherwise.take();
-        while let Some(mut block) = rest {
-            rest = match block.0.as_mut_slice() {
-                [Statement::If(link) | Statement::With(link)] => link.otherwise.take(),
-                _ => None,
-            };
-        }
+        super::on_enough_stack(|| {
+            self.then.0.clear();
+            let mut rest = self.otherwise.take();
+            while let Some(mut block) = rest {
+                rest = match block.0.as_mut_slice() {
+                    [Statement::If(link) | Statement::With(link)] => link.otherwise.take(),
+                    _ => None,
+                };
+            }
+        });
     }
 }
 

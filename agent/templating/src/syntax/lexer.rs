@@ -3,77 +3,13 @@
 //! A token is a kind and a range of the text; nothing is copied. Lines are counted only when an error needs one.
 
 use super::quoted::{describe_character, quote};
+use super::token::{Keyword, Kind, Token};
 use crate::unicode::{first_rune, is_digit, is_letter};
 
 /// Opens and closes a comment, inside the delimiters.
 const COMMENT: (&[u8], &[u8]) = (b"/*", b"*/");
 /// Length of a trim marker: the minus and its blank.
 const TRIM_MARKER: usize = 2;
-
-/// What a token is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The text cannot be read further; [`Lexer::error`] says why.
-    Error,
-    /// `true`, `false`
-    Bool,
-    /// A printable ASCII character that is nothing else.
-    Character,
-    /// `'a'`
-    CharacterConstant,
-    /// `1+2i`
-    Complex,
-    /// `=`
-    Assign,
-    /// `:=`
-    Declare,
-    End,
-    /// `.name`
-    Field,
-    /// A name.
-    Identifier,
-    LeftDelimiter,
-    LeftParenthesis,
-    Number,
-    Pipe,
-    RawString,
-    RightDelimiter,
-    RightParenthesis,
-    /// A run of blanks inside an action.
-    Space,
-    String,
-    /// Literal text, outside of any action.
-    Text,
-    /// `$`, `$name`
-    Variable,
-    /// A keyword, or the dot.
-    Keyword(Keyword),
-}
-
-/// The words that are no names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keyword {
-    Block,
-    Break,
-    Continue,
-    Define,
-    Dot,
-    Else,
-    End,
-    If,
-    Nil,
-    Range,
-    Template,
-    With,
-}
-
-/// A token: the range `start..end` of the text.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
-    pub(super) start: usize,
-    pub(super) end: usize,
-}
 
 /// Reads tokens one by one.
 pub(super) struct Lexer<'t> {
@@ -507,27 +443,6 @@ impl<'t> Lexer<'t> {
     /// The character ahead and its length in bytes.
     fn peek(&self) -> Option<(char, usize)> {
         first_rune(self.rest())
-    }
-}
-
-// === impl Keyword ===
-
-impl Keyword {
-    fn find(word: &[u8]) -> Option<Self> {
-        Some(match word {
-            b"block" => Self::Block,
-            b"break" => Self::Break,
-            b"continue" => Self::Continue,
-            b"define" => Self::Define,
-            b"else" => Self::Else,
-            b"end" => Self::End,
-            b"if" => Self::If,
-            b"nil" => Self::Nil,
-            b"range" => Self::Range,
-            b"template" => Self::Template,
-            b"with" => Self::With,
-            _ => return None,
-        })
     }
 }
 

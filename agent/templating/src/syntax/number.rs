@@ -1,8 +1,8 @@
 //! Numeric constants: Go's `parse.NumberNode`.
 
 use super::ast::Number;
-use super::lexer::Kind;
 use super::quoted::{Unquoted, quote, unquote_character};
+use super::token::Kind;
 
 /// Bits of a double's mantissa without the leading one.
 const MANTISSA_BITS: i32 = 52;

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use super::ast::{Block, Forest, Name, Statement};
-use super::lexer::{Keyword, Kind, Lexer, Token};
+use super::lexer::Lexer;
+use super::token::{Keyword, Kind, Token};
 use crate::error::ParseError;
 use crate::template::Delimiters;
 use crate::unicode::{first_rune, is_space};

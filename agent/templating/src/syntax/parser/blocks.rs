@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Node, Parser, Result};
 use crate::limits::Limit;
 use crate::syntax::ast::{Block, Branch, Name, Pipeline, Statement};
-use crate::syntax::lexer::{Keyword, Kind, Token};
+use crate::syntax::token::{Keyword, Kind, Token};
 use crate::syntax::{on_enough_stack, quoted};
 
 /// A control structure with a pipeline and blocks.

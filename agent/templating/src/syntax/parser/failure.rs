@@ -2,8 +2,8 @@
 
 use super::Parser;
 use crate::error::ParseError;
-use crate::syntax::lexer::{Keyword, Kind, Token};
 use crate::syntax::quoted::quote;
+use crate::syntax::token::{Keyword, Kind, Token};
 
 /// How many bytes of a token are shown whole; of a longer one, as many characters.
 const SHOWN: usize = 10;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Parser, Result};
 use crate::functions;
 use crate::syntax::ast::{Builtin, Callee, Command, Expression, Pipeline};
-use crate::syntax::lexer::{Keyword, Kind, Token};
+use crate::syntax::token::{Keyword, Kind, Token};
 use crate::syntax::{number, on_enough_stack, quoted};
 use crate::value::Text;
 

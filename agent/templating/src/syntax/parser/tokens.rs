@@ -1,7 +1,7 @@
 //! Reading ahead.
 
 use super::{Parser, Result};
-use crate::syntax::lexer::{Kind, Token};
+use crate::syntax::token::{Kind, Token};
 
 impl<'t> Parser<'t> {
     /// The next token.
