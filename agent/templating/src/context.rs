@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::failure::{Failure, Result};
 use crate::limits::{Limit, Limits};
+use crate::pattern;
 use crate::value::{Dict, Element, List, Text, Value};
 
 /// Stack that must be left before a nested step, in bytes.
@@ -25,6 +26,8 @@ pub(crate) struct Context {
     cryptography: u64,
     now: Timestamp,
     zone: TimeZone,
+    /// The patterns that were compiled last.
+    pub(crate) patterns: pattern::Cache,
     /// Every dict of this render. Dicts are references that may form circles and long chains; they are emptied one by one at
     /// the end, so that nothing stays unwiped and no drop is deeply recursive.
     dicts: Vec<Dict>,
@@ -42,6 +45,7 @@ impl Context {
             cryptography: 0,
             now,
             zone,
+            patterns: pattern::Cache::default(),
             dicts: Vec::new(),
         }
     }

@@ -22,7 +22,7 @@ use crate::time::{MONTHS, WEEKDAYS, duration};
 use crate::value::{List, Value};
 
 pub(crate) use escape::{html, js, urlquery};
-pub(crate) use quote::{quote, quote_ascii};
+pub(crate) use quote::{can_backquote, quote, quote_ascii};
 
 /// What is paid for a number or word, whose text is short.
 const SCALAR: usize = 24;

@@ -29,6 +29,7 @@ mod json;
 mod keys;
 mod methods;
 mod output;
+mod pattern;
 mod pem;
 mod radix64;
 mod syntax;

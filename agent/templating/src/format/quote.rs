@@ -22,7 +22,7 @@ pub(super) fn quote_character(character: char, ascii: bool, out: &mut Vec<u8>) {
 
 /// Whether Go writes `bytes` in backquotes: one line without control characters other than tab, without backquotes and byte
 /// order marks.
-pub(super) fn can_backquote(bytes: &[u8]) -> bool {
+pub(crate) fn can_backquote(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| {
         text.chars().all(|character| match character {
             '\t' => true,

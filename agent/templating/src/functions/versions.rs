@@ -33,7 +33,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         call: |cx, arguments| {
             let (constraints, version) = (text(arguments, 0)?, text(arguments, 1)?);
             cx.allocate(constraints.bytes().len() * 4 + version.bytes().len() * 2)?;
-            let constraints = Constraints::parse(constraints.bytes())?;
+            let constraints = Constraints::parse(cx, constraints.bytes())?;
             Ok(Value::Bool(constraints.accept(&Version::parse(version)?)))
         },
     },

@@ -1,10 +1,7 @@
 //! Constraints on versions: `>=1.2, <2 || ~0.9.4`.
 
-use std::sync::LazyLock;
-
-use regex::bytes::Regex;
-
 use super::{Parts, Version, compare_prereleases};
+use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::value::Text;
 
@@ -47,18 +44,6 @@ enum Operator {
     Caret,
 }
 
-/// `A - B`, with blanks around. The classes are those of upstream, which have a `|` in them by mistake.
-static RANGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let version = concat!(
-        r"v?[0-9|xX*]+(?:\.[0-9|xX*]+)?(?:\.[0-9|xX*]+)?",
-        r"(?:-[0-9A-Za-z\-]+(?:\.[0-9A-Za-z\-]+)*)?",
-        r"(?:\+[0-9A-Za-z\-]+(?:\.[0-9A-Za-z\-]+)*)?"
-    );
-    let blank = r"[\t\n\x0C\r ]";
-    let pattern = format!("(?-u){blank}*({version}){blank}+-{blank}+({version}){blank}*");
-    Regex::new(&pattern).ok()
-});
-
 // === impl Constraints ===
 
 impl Constraints {
@@ -67,8 +52,8 @@ impl Constraints {
     /// # Errors
     ///
     /// Where `text` is none, with upstream's text.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self> {
-        let text = rewrite_ranges(text);
+    pub(crate) fn parse(cx: &mut Context, text: &[u8]) -> Result<Self> {
+        let text = rewrite_ranges(cx, text)?;
         let mut alternatives = Vec::new();
         let mut rest = Some(text.as_slice());
         while let Some(text) = rest {
@@ -91,28 +76,61 @@ impl Constraints {
 }
 
 /// Makes `>= A, <= B` of `A - B`.
-fn rewrite_ranges(text: &[u8]) -> Vec<u8> {
+fn rewrite_ranges(cx: &mut Context, text: &[u8]) -> Result<Vec<u8>> {
     let mut out = text.to_vec();
     let has_dash = text
         .windows(2)
         .any(|pair| is_blank(pair[0]) && pair[1] == b'-');
-    let Some(pattern) = RANGE.as_ref().filter(|_| has_dash) else {
-        return out;
-    };
-    for range in pattern.captures_iter(text) {
-        let part = |index| {
-            range
-                .get(index)
-                .map_or(b"".as_slice(), |part| part.as_bytes())
-        };
-        // Upstream replaces the first occurrence, which need not be the one that was found.
-        let Some(at) = find(&out, part(0)) else {
+    let mut start = 0;
+    while has_dash && start < text.len() {
+        let from_here = text.get(start..).unwrap_or_default();
+        let Some(range) = WrittenRange::read(cx, from_here)? else {
+            start += 1;
             continue;
         };
-        let terms = [b">= ", part(1), b", <= ", part(2), b" "].concat();
-        out.splice(at..at + part(0).len(), terms);
+        start += range.whole.len();
+        // Upstream replaces the first occurrence, which need not be the one that was found.
+        if let Some(at) = find(&out, range.whole) {
+            let terms = [b">= ", range.first, b", <= ", range.last, b" "].concat();
+            out.splice(at..at + range.whole.len(), terms);
+        }
     }
-    out
+    Ok(out)
+}
+
+/// `A - B` with the blanks around it.
+struct WrittenRange<'a> {
+    whole: &'a [u8],
+    first: &'a [u8],
+    last: &'a [u8],
+}
+
+// === impl WrittenRange ===
+
+impl<'a> WrittenRange<'a> {
+    /// Reads a range from the front of `text`.
+    fn read(cx: &mut Context, text: &'a [u8]) -> Result<Option<Self>> {
+        let start = without_blanks(text);
+        let Some((_, rest)) = Parts::read(start, is_number_byte) else {
+            return Ok(None);
+        };
+        // The same text is read again from its next byte on.
+        cx.work(1 + (text.len() - rest.len()) as u64 / 64)?;
+        let first = &start[..start.len() - rest.len()];
+        let dash = without_blanks(rest);
+        let (true, Some(behind)) = (dash.len() < rest.len(), dash.strip_prefix(b"-")) else {
+            return Ok(None);
+        };
+        let second = without_blanks(behind);
+        if second.len() == behind.len() {
+            return Ok(None);
+        }
+        Ok(Parts::read(second, is_number_byte).map(|(_, rest)| Self {
+            whole: &text[..text.len() - without_blanks(rest).len()],
+            first,
+            last: &second[..second.len() - rest.len()],
+        }))
+    }
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
