@@ -209,9 +209,14 @@ impl Text {
         &self.0
     }
 
-    /// For error texts only: bytes that are not UTF-8 become U+FFFD.
+    /// For error texts only: each byte that is not UTF-8 becomes U+FFFD.
     pub(crate) fn to_lossy(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(self.bytes())
+        match std::str::from_utf8(self.bytes()) {
+            Ok(text) => text.into(),
+            Err(_) => crate::unicode::runes(self.bytes())
+                .collect::<String>()
+                .into(),
+        }
     }
 }
 

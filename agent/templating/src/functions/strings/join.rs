@@ -147,18 +147,17 @@ fn each(
         .map(|value| value.as_bytes().map_or(16, <[u8]>::len) + 4);
     let expected = lengths.fold(0, usize::saturating_add);
     let mut out = buffer(cx, expected)?;
-    for value in arguments.iter().filter(|value| is_present(value)) {
-        if !out.is_empty() {
+    let present = arguments
+        .iter()
+        .filter(|value| !matches!(value, Value::Nil));
+    for (index, value) in present.enumerate() {
+        if index > 0 {
             out.push(b' ');
         }
         append(cx, value, &mut out)?;
     }
     cx.allocate(out.len().saturating_sub(expected))?;
     Ok(Value::Text(Text::new(out)))
-}
-
-fn is_present(value: &Value) -> bool {
-    !matches!(value, Value::Nil)
 }
 
 fn to_string(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
