@@ -1,6 +1,6 @@
 //! The values that templates work on: Go's, as far as a template can meet them.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -74,7 +74,7 @@ pub(crate) enum Element {
     Byte,
 }
 
-/// A slice: a window on shared elements that never change.
+/// A slice: a window on shared elements that never change, but for [`List::sort_texts`].
 #[derive(Clone)]
 pub(crate) struct List {
     element: Element,
@@ -87,6 +87,8 @@ pub(crate) struct List {
 /// The shared part of a [`List`].
 struct Items {
     values: Vec<Value>,
+    /// What the elements are since they were sorted in place.
+    sorted: OnceCell<Vec<Value>>,
     /// 1 more than that of the deepest list inside.
     depth: u32,
 }
@@ -278,7 +280,11 @@ impl List {
         let end = values.len();
         Self {
             element,
-            items: Some(Rc::new(Items { values, depth })),
+            items: Some(Rc::new(Items {
+                values,
+                sorted: OnceCell::new(),
+                depth,
+            })),
             start: 0,
             end,
         }
@@ -299,7 +305,7 @@ impl List {
     /// The elements of the window.
     pub(crate) fn values(&self) -> &[Value] {
         match &self.items {
-            Some(items) => &items.values[self.start..self.end],
+            Some(items) => &items.now()[self.start..self.end],
             None => &[],
         }
     }
@@ -322,6 +328,24 @@ impl List {
             start: self.start + from,
             end: self.start + to,
         })
+    }
+
+    /// Sorts the texts of the window by bytes, in place: every list that shares them shows it, as in Go. `false` if that cannot
+    /// be done, because another window on them was sorted before. The caller pays.
+    pub(crate) fn sort_texts(&self) -> bool {
+        let Some(items) = &self.items else {
+            return true;
+        };
+        if self
+            .values()
+            .is_sorted_by(|one, other| one.as_bytes() <= other.as_bytes())
+        {
+            return true;
+        }
+        let mut values = items.values.clone();
+        values[self.start..self.end]
+            .sort_unstable_by(|one, other| one.as_bytes().cmp(&other.as_bytes()));
+        items.sorted.set(values).is_ok()
     }
 
     /// Whether both are the same window on the same elements.
@@ -348,6 +372,15 @@ impl List {
             Element::List => "[][]interface {}",
             Element::Byte => "[]uint8",
         }
+    }
+}
+
+// === impl Items ===
+
+impl Items {
+    /// The elements as they are now.
+    fn now(&self) -> &[Value] {
+        self.sorted.get().unwrap_or(&self.values)
     }
 }
 

@@ -7,8 +7,8 @@ use std::cmp::Ordering;
 use crate::failure::{Failure, Result};
 use crate::value::Text;
 
-/// A version. Never changes.
-#[derive(Clone)]
+/// A version. Never changes. The default is Go's zero value.
+#[derive(Clone, Default)]
 pub(crate) struct Version {
     major: u64,
     minor: u64,

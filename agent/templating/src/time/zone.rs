@@ -57,7 +57,7 @@ impl Zone {
     }
 
     /// `time.FixedZone`: `offset` is in seconds east of UTC.
-    pub(super) fn fixed(name: &str, offset: i64) -> Self {
+    pub(crate) fn fixed(name: &str, offset: i64) -> Self {
         Self::Fixed(Rc::new(Fixed {
             name: name.into(),
             offset,

@@ -1,9 +1,12 @@
 //! Deep copies.
 
+use std::rc::Rc;
+
 use super::super::{Function, Parameter, any};
 use super::insert;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::time::Zone;
 use crate::value::{Dict, List, Value};
 
 pub(in crate::functions) const FUNCTIONS: &[Function] = &[
@@ -49,6 +52,10 @@ fn copy(cx: &mut Context, value: &Value) -> Result<Value> {
     match value {
         Value::Dict(dict) if !dict.is_nil() => cx.nested(|cx| copy_dict(cx, dict)),
         Value::List(list) if !list.is_nil() => cx.nested(|cx| copy_list(cx, list)),
+        // The library copies only what Go exports, and these types export nothing.
+        Value::Version(Some(_)) => Ok(Value::Version(Some(Rc::default()))),
+        Value::VersionValue(_) => Ok(Value::VersionValue(Rc::default())),
+        Value::Location(_) => Ok(Value::Location(Zone::fixed("", 0))),
         other => Ok(other.clone()),
     }
 }

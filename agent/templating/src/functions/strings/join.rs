@@ -97,7 +97,7 @@ pub(in crate::functions) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Any],
         variadic: None,
         result: "strings",
-        summary: "The elements of the list as text, sorted by bytes.",
+        summary: "The elements of the list as text, sorted by bytes. A list of strings is itself sorted.",
         source: "sprig",
         example: ("{{ sortAlpha (list \"b\" \"a\" 1) }}", "[1 a b]"),
         call: sort_alpha,
@@ -180,13 +180,19 @@ fn strings(cx: &mut Context, texts: Vec<Text>) -> Result<Value> {
 
 fn sort_alpha(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let value = any(arguments, 0)?;
-    if !matches!(value, Value::List(_)) {
+    let Value::List(list) = value else {
         let only = to_text(cx, value)?;
         return strings(cx, vec![only]);
+    };
+    let len = list.len();
+    cx.work((len as u64).saturating_mul(u64::from(len.max(1).ilog2())) / 8)?;
+    if list.element() == Element::Text {
+        cx.allocate(list.capacity().saturating_mul(size_of::<Value>()))?;
+        if list.sort_texts() {
+            return Ok(value.clone());
+        }
     }
     let mut texts = to_texts(cx, value)?;
-    let comparisons = (texts.len() as u64).saturating_mul(u64::from(texts.len().max(1).ilog2()));
-    cx.work(comparisons / 8)?;
     texts.sort_unstable();
     strings(cx, texts)
 }
