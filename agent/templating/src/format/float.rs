@@ -96,7 +96,7 @@ pub(crate) fn append_32(value: f32, out: &mut Vec<u8>) {
     if value.is_sign_negative() {
         out.push(b'-');
     }
-    let digits = Shortest::collect(|digits| write!(digits, "{:e}", value.abs()));
+    let digits = Shortest::shortest_32(value.abs());
     general(digits.significant(), digits.point(), None, b'g', out);
 }
 
@@ -272,7 +272,36 @@ fn zeros(count: usize, out: &mut Vec<u8>) {
 
 impl<const N: usize> Digits<N> {
     fn shortest(value: f64) -> Self {
-        Self::collect(|digits| write!(digits, "{value:e}"))
+        let mut digits = Self::collect(|digits| write!(digits, "{value:e}"));
+        digits.settle_tie(value, |text| text.parse() == Ok(value));
+        digits
+    }
+
+    fn shortest_32(value: f32) -> Self {
+        let mut digits = Self::collect(|digits| write!(digits, "{value:e}"));
+        digits.settle_tie(f64::from(value), |text| text.parse() == Ok(value));
+        digits
+    }
+
+    /// Where `value` lies in the middle between two shortest forms, the standard library takes the upper, Go the even one.
+    fn settle_tie(&mut self, value: f64, reads_back: impl FnOnce(&str) -> bool) {
+        let (mantissa, exponent) = parts(value);
+        let decimals = MANTISSA as i32 - exponent - mantissa.trailing_zeros() as i32;
+        // So many decimals the value has, the last of them a 5. In the middle it has just one digit more than the short form.
+        let is_tie = decimals > 0 && decimals == self.length as i32 + 1 - self.point();
+        let Some(last) = self.length.checked_sub(1).filter(|_| is_tie) else {
+            return;
+        };
+        if self.bytes[last] % 2 == 0 {
+            return;
+        }
+        self.bytes[last] -= 1;
+        let digits = String::from_utf8_lossy(self.significant());
+        let exponent = self.point() - self.length as i32;
+        // Below a power of two the lower form may belong to another float.
+        if !reads_back(&format!("{digits}e{exponent}")) {
+            self.bytes[last] += 1;
+        }
     }
 
     /// `count` digits, rounded half to even where they are not exact.

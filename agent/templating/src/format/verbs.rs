@@ -33,8 +33,8 @@ enum Content {
     Value(Value),
     /// A nil slice of the named type.
     NilSlice(&'static str),
-    /// A pointer of the named type, not followed.
-    Pointer(&'static str, u64),
+    /// A pointer of the named type, not followed; `None` is nil.
+    Pointer(&'static str, Option<Value>),
 }
 
 // === impl Printer ===
@@ -51,7 +51,7 @@ impl<'a> Printer<'a> {
 
     /// Appends `value` as `verb` says.
     pub(super) fn run(mut self, value: &Value, verb: char) -> Result<()> {
-        if verb == 'v' {
+        if matches!(verb, 'v' | 'w') {
             self.flags.sharp_v = std::mem::take(&mut self.flags.sharp);
             self.flags.plus_v = std::mem::take(&mut self.flags.plus);
         }
@@ -233,7 +233,8 @@ impl<'a> Printer<'a> {
                     self.literal("(nil)")?;
                 }
                 Content::NilSlice(_) => self.literal("[]")?,
-                Content::Pointer(name, address) => self.address(name, *address, verb)?,
+                Content::Pointer(_, Some(target)) => self.pointer(target, verb)?,
+                Content::Pointer(name, None) => self.address(name, 0, verb)?,
             }
         }
         self.literal("}")
@@ -354,6 +355,9 @@ impl<'a> Printer<'a> {
             | Value::Location(_) => ADDRESS,
             _ => return self.report(value, verb),
         };
+        if address != 0 && !matches!(verb, 'v' | 'p' | 'b' | 'o' | 'd' | 'x' | 'X') {
+            return self.report(value, verb);
+        }
         self.address(value.type_name(), address, verb)
     }
 
@@ -502,8 +506,8 @@ fn version_fields(version: &Version) -> [Field; 6] {
 fn time_fields(time: &Time) -> [Field; 3] {
     let (wall, extension) = time.raw();
     let location = match time.zone() {
-        Zone::Utc => 0,
-        _ => ADDRESS,
+        Zone::Utc => None,
+        zone => Some(Value::Location(zone.clone())),
     };
     [
         value_field("wall", Value::Uint64(wall)),
@@ -530,7 +534,7 @@ fn location_fields(zone: &Zone) -> [Field; 7] {
         value_field("cacheEnd", Value::Int64(0)),
         Field {
             name: "cacheZone",
-            content: Content::Pointer("*time.zone", 0),
+            content: Content::Pointer("*time.zone", None),
         },
     ]
 }
