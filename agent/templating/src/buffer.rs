@@ -9,6 +9,28 @@ use zeroize::{Zeroize, Zeroizing};
 #[derive(Default)]
 pub(crate) struct Buffer(Zeroizing<Vec<u8>>);
 
+/// Makes place for `additional` bytes behind `bytes`; wipes the old place if that takes a new one.
+pub(crate) fn reserve(bytes: &mut Vec<u8>, additional: usize) {
+    if bytes.capacity() - bytes.len() < additional {
+        grow(bytes, additional);
+    }
+}
+
+/// Appends `more` to `bytes`; wipes the old place if that takes a new one.
+pub(crate) fn extend(bytes: &mut Vec<u8>, more: &[u8]) {
+    reserve(bytes, more.len());
+    bytes.extend_from_slice(more);
+}
+
+#[cold]
+fn grow(bytes: &mut Vec<u8>, additional: usize) {
+    let needed = bytes.len().saturating_add(additional);
+    let doubled = bytes.capacity().saturating_mul(2);
+    let mut larger = Vec::with_capacity(needed.max(doubled).max(64));
+    larger.extend_from_slice(bytes);
+    std::mem::replace(bytes, larger).zeroize();
+}
+
 // === impl Buffer ===
 
 impl Buffer {
@@ -28,19 +50,7 @@ impl Buffer {
 
     /// Makes place for `additional` bytes.
     pub(crate) fn reserve(&mut self, additional: usize) {
-        if self.0.capacity() - self.0.len() < additional {
-            self.grow(additional);
-        }
-    }
-
-    #[cold]
-    fn grow(&mut self, additional: usize) {
-        let needed = self.0.len().saturating_add(additional);
-        let doubled = self.0.capacity().saturating_mul(2);
-        let mut larger = Vec::with_capacity(needed.max(doubled).max(64));
-        larger.extend_from_slice(&self.0);
-        // The old place is wiped by its drop.
-        self.0 = Zeroizing::new(larger);
+        reserve(&mut self.0, additional);
     }
 
     /// Forgets and wipes what it holds, but keeps the place.

@@ -2,11 +2,12 @@
 //!
 //! `%v`, which nearly everything uses, has a short way of its own ([`display`]); `printf` with its verbs and flags goes through
 //! [`directives`] and [`verbs`].
+//!
+//! What is appended may be secret, so each growth of an output goes through [`buffer`], which wipes the place that is left.
 
 pub(crate) mod escape;
 pub(crate) mod float;
 pub(crate) mod integer;
-pub(crate) mod printable;
 pub(crate) mod quote;
 
 mod directives;
@@ -16,16 +17,19 @@ mod verbs;
 #[cfg(test)]
 mod tests;
 
+use crate::buffer;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::time::{MONTHS, WEEKDAYS, duration};
 use crate::value::{List, Value};
 
 pub(crate) use escape::{html, js, urlquery};
-pub(crate) use quote::{can_backquote, quote, quote_ascii};
+pub(crate) use quote::{can_backquote, quote};
 
-/// What is paid for a number or word, whose text is short.
+/// What is paid for a number or word, in bytes.
 const SCALAR: usize = 24;
+/// The longest text of a number: a complex one.
+const LONGEST_NUMBER: usize = 64;
 
 /// Appends `value` as `%v` prints it. nil is `<nil>`; the evaluator prints `<no value>` for one at the end of an action.
 pub(crate) fn display(cx: &mut Context, value: &Value, out: &mut Vec<u8>) -> Result<()> {
@@ -61,6 +65,7 @@ pub(crate) fn display(cx: &mut Context, value: &Value, out: &mut Vec<u8>) -> Res
         }
         other => {
             cx.allocate(SCALAR)?;
+            buffer::reserve(out, LONGEST_NUMBER);
             display_scalar(other, out);
             Ok(())
         }
@@ -110,24 +115,24 @@ pub(crate) fn float(value: f64, out: &mut Vec<u8>) {
 /// Appends the text that a value's `String` method gives: of times, durations and versions. `false` for other types.
 fn method_text(value: &Value, out: &mut Vec<u8>) -> bool {
     match value {
-        Value::Time(time) => out.extend_from_slice(time.text().as_bytes()),
+        Value::Time(time) => buffer::extend(out, time.text().as_bytes()),
         Value::Duration(nanoseconds) => {
-            out.extend_from_slice(duration::text(*nanoseconds).as_bytes());
+            buffer::extend(out, duration::text(*nanoseconds).as_bytes());
         }
         Value::Month(number) => {
             let name = MONTHS.get(usize::from(*number).wrapping_sub(1));
-            out.extend_from_slice(name.copied().unwrap_or_default().as_bytes());
+            buffer::extend(out, name.copied().unwrap_or_default().as_bytes());
         }
         Value::Weekday(number) => {
             let name = WEEKDAYS.get(usize::from(*number));
-            out.extend_from_slice(name.copied().unwrap_or_default().as_bytes());
+            buffer::extend(out, name.copied().unwrap_or_default().as_bytes());
         }
-        Value::Location(zone) => out.extend_from_slice(zone.name().as_bytes()),
+        Value::Location(zone) => buffer::extend(out, zone.name().as_bytes()),
         Value::Version(Some(version)) | Value::VersionValue(version) => {
-            out.extend_from_slice(version.text().as_bytes());
+            buffer::extend(out, version.text().as_bytes());
         }
         // A nil pointer to a version: the method panics and fmt prints this.
-        Value::Version(None) => out.extend_from_slice(b"<nil>"),
+        Value::Version(None) => buffer::extend(out, b"<nil>"),
         _ => return false,
     }
     true
@@ -135,7 +140,15 @@ fn method_text(value: &Value, out: &mut Vec<u8>) -> bool {
 
 fn append(cx: &mut Context, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
     cx.allocate(bytes.len())?;
-    out.extend_from_slice(bytes);
+    buffer::extend(out, bytes);
+    Ok(())
+}
+
+/// Appends `count` times `byte`.
+fn fill(cx: &mut Context, byte: u8, count: usize, out: &mut Vec<u8>) -> Result<()> {
+    cx.allocate(count)?;
+    buffer::reserve(out, count);
+    out.resize(out.len() + count, byte);
     Ok(())
 }
 

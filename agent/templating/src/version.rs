@@ -80,6 +80,14 @@ impl Version {
         &self.original
     }
 
+    /// Go's `==` of two version structs, the texts they were read from included.
+    pub(crate) fn is_identical(&self, other: &Self) -> bool {
+        (self.major, self.minor, self.patch) == (other.major, other.minor, other.patch)
+            && self.prerelease == other.prerelease
+            && self.metadata == other.metadata
+            && self.original == other.original
+    }
+
     fn is_prerelease(&self) -> bool {
         !self.prerelease.bytes().is_empty()
     }

@@ -131,7 +131,6 @@ fn printed(
 ) -> Result<Value> {
     let mut out = zeroize::Zeroizing::new(Vec::new());
     write(cx, &mut out)?;
-    cx.allocate(out.len())?;
     Ok(Value::Text(Text::new(std::mem::take(&mut *out))))
 }
 

@@ -113,7 +113,7 @@ fn are_same(cx: &mut Context, one: &Value, other: &Value) -> Result<bool> {
         }
         (Value::Time(one), Value::Time(other)) => one.is_identical(other),
         (Value::Version(Some(one)), Value::Version(Some(other))) => Rc::ptr_eq(one, other),
-        (Value::VersionValue(one), Value::VersionValue(other)) => Rc::ptr_eq(one, other),
+        (Value::VersionValue(one), Value::VersionValue(other)) => one.is_identical(other),
         (Value::Location(one), Value::Location(other)) => one.is_identical(other),
         (Value::Certificate(one), Value::Certificate(other)) => {
             one.certificate == other.certificate && one.key == other.key

@@ -1,8 +1,8 @@
 //! The format of `printf`: text with directives, each with flags, width, precision, argument indexes and a verb.
 
+use super::append;
 use super::fields::Flags;
 use super::verbs::Printer;
-use super::{append, quote};
 use crate::context::Context;
 use crate::failure::Result;
 use crate::value::Value;
@@ -82,11 +82,9 @@ fn report_unused(cx: &mut Context, unused: &[Value], out: &mut Vec<u8>) -> Resul
 
 /// `%!d(MISSING)`
 fn complain(cx: &mut Context, verb: char, what: &str, out: &mut Vec<u8>) -> Result<()> {
-    cx.allocate(what.len() + 8)?;
-    out.extend_from_slice(b"%!");
-    quote::push(verb, out);
-    out.extend_from_slice(what.as_bytes());
-    Ok(())
+    append(cx, b"%!", out)?;
+    append(cx, verb.encode_utf8(&mut [0; 4]).as_bytes(), out)?;
+    append(cx, what.as_bytes(), out)
 }
 
 // === impl Reader ===

@@ -3,9 +3,10 @@
 use zeroize::Zeroizing;
 
 use super::integer::UPPER;
-use super::printable::is_print;
+use crate::buffer;
 use crate::context::Context;
 use crate::failure::Result;
+use crate::unicode::{self, is_print};
 use crate::value::Value;
 
 /// Appends the text of `arguments`, escaped for HTML.
@@ -31,7 +32,9 @@ pub(crate) fn js(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>) -> Re
         // A control character takes six bytes, the most.
         let plain = text.iter().filter(|byte| !is_special_in_js(**byte)).count();
         let special = (text.len() - plain).saturating_mul(6);
-        cx.allocate(plain.saturating_add(special))?;
+        let size = plain.saturating_add(special);
+        cx.allocate(size)?;
+        buffer::reserve(out, size);
         for chunk in text.utf8_chunks() {
             for character in chunk.valid().chars() {
                 escape_js(character, out);
@@ -48,7 +51,9 @@ pub(crate) fn urlquery(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>)
     with_text(cx, arguments, |cx, text| {
         let plain = text.iter().filter(|byte| is_unreserved(**byte)).count();
         let escaped = (text.len() - plain).saturating_mul(3);
-        cx.allocate(plain.saturating_add(escaped))?;
+        let size = plain.saturating_add(escaped);
+        cx.allocate(size)?;
+        buffer::reserve(out, size);
         for byte in text {
             match byte {
                 b' ' => out.push(b'+'),
@@ -101,12 +106,12 @@ fn escape(
     for (index, byte) in text.iter().enumerate() {
         if let Some(replacement) = replacement(*byte) {
             cx.allocate(replacement.len())?;
-            out.extend_from_slice(&text[start..index]);
-            out.extend_from_slice(replacement.as_bytes());
+            buffer::extend(out, &text[start..index]);
+            buffer::extend(out, replacement.as_bytes());
             start = index + 1;
         }
     }
-    out.extend_from_slice(&text[start..]);
+    buffer::extend(out, &text[start..]);
     Ok(())
 }
 
@@ -124,7 +129,7 @@ fn escape_js(character: char, out: &mut Vec<u8>) {
         '"' => out.extend_from_slice(b"\\\""),
         '<' | '>' | '&' | '=' | '\0'..' ' => escape_code(character, out),
         '\u{80}'.. if !is_print(character) => escape_code(character, out),
-        _ => super::quote::push(character, out),
+        _ => unicode::push(out, character),
     }
 }
 

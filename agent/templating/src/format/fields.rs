@@ -3,11 +3,12 @@
 use zeroize::Zeroizing;
 
 use super::integer::{self, Digits};
-use super::printable::is_print;
 use super::quote;
-use super::{append, float};
+use super::{append, fill, float};
+use crate::buffer;
 use crate::context::Context;
 use crate::failure::Result;
+use crate::unicode::{self, is_print};
 
 /// What a float takes beside its precision.
 const FLOAT: usize = 350;
@@ -70,6 +71,7 @@ impl Flags {
         let mut quoted = Zeroizing::new(Vec::new());
         if self.sharp && quote::can_backquote(bytes) {
             cx.allocate(bytes.len().saturating_add(2))?;
+            quoted.reserve_exact(bytes.len() + 2);
             quoted.push(b'`');
             quoted.extend_from_slice(bytes);
             quoted.push(b'`');
@@ -106,6 +108,7 @@ impl Flags {
             self.padding(cx, padding, out)?;
         }
         cx.allocate(width)?;
+        buffer::reserve(out, width);
         for (index, byte) in bytes.iter().enumerate() {
             if index > 0 && self.space {
                 out.push(b' ');
@@ -166,6 +169,7 @@ impl Flags {
             unfilled.padding(cx, padding, out)?;
         }
         cx.allocate(length)?;
+        buffer::reserve(out, length);
         out.extend(sign);
         out.extend_from_slice(prefix);
         out.resize(out.len() + zeros, b'0');
@@ -194,7 +198,7 @@ impl Flags {
         let character = character.filter(|character| self.sharp && is_print(*character));
         if let Some(character) = character {
             text.extend_from_slice(b" '");
-            quote::push(character, &mut text);
+            unicode::push(&mut text, character);
             text.push(b'\'');
         }
         let unfilled = Self {
@@ -248,7 +252,7 @@ impl Flags {
         if let Some(sign) = sign {
             let zeros = self.width.unwrap_or(0).saturating_sub(number.len() + 1);
             if self.zero && !self.minus && zeros > 0 {
-                out.push(sign);
+                append(cx, &[sign], out)?;
                 self.padding(cx, zeros, out)?;
                 return append(cx, &number, out);
             }
@@ -298,10 +302,8 @@ impl Flags {
 
     /// Fills with blanks, or with zeros on the left if the flag asks for them.
     fn padding(&self, cx: &mut Context, count: usize, out: &mut Vec<u8>) -> Result<()> {
-        cx.allocate(count)?;
-        let fill = if self.zero && !self.minus { b'0' } else { b' ' };
-        out.resize(out.len() + count, fill);
-        Ok(())
+        let filler = if self.zero && !self.minus { b'0' } else { b' ' };
+        fill(cx, filler, count, out)
     }
 
     /// The first characters of `bytes`, as many as the precision says.

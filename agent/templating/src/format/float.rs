@@ -292,7 +292,7 @@ impl<const N: usize> Digits<N> {
         let Some(last) = self.length.checked_sub(1).filter(|_| is_tie) else {
             return;
         };
-        if self.bytes[last] % 2 == 0 {
+        if self.bytes[last].is_multiple_of(2) {
             return;
         }
         self.bytes[last] -= 1;

@@ -1,7 +1,11 @@
 //! Go's quoted strings and characters.
 
 use super::integer::LOWER;
-use super::printable::is_print;
+use crate::buffer;
+use crate::unicode::{self, is_print};
+
+/// The longest form of a character: `\U0001f600`.
+const LONGEST: usize = 10;
 
 /// Appends `bytes` in Go's double quotes: `%q`. Takes up to 4 bytes for each and 2 more, which the caller has paid for.
 pub(crate) fn quote(bytes: &[u8], out: &mut Vec<u8>) {
@@ -32,26 +36,23 @@ pub(crate) fn can_backquote(bytes: &[u8]) -> bool {
     })
 }
 
-/// Appends a character.
-pub(super) fn push(character: char, out: &mut Vec<u8>) {
-    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-}
-
 fn quote_with(bytes: &[u8], ascii: bool, out: &mut Vec<u8>) {
-    out.reserve(bytes.len() + 2);
+    buffer::reserve(out, bytes.len().saturating_add(2));
     out.push(b'"');
     for chunk in bytes.utf8_chunks() {
         let mut rest = chunk.valid();
         while let Some(at) = rest.bytes().position(needs_care) {
             let (plain, special) = rest.split_at(at);
-            out.extend_from_slice(plain.as_bytes());
+            buffer::extend(out, plain.as_bytes());
             let mut characters = special.chars();
             if let Some(character) = characters.next() {
+                buffer::reserve(out, LONGEST);
                 escape(character, '"', ascii, out);
             }
             rest = characters.as_str();
         }
-        out.extend_from_slice(rest.as_bytes());
+        buffer::extend(out, rest.as_bytes());
+        buffer::reserve(out, chunk.invalid().len() * 4 + 1);
         for byte in chunk.invalid() {
             escape_byte(*byte, out);
         }
@@ -69,7 +70,9 @@ fn escape(character: char, quote: char, ascii: bool, out: &mut Vec<u8>) {
     match character {
         '\\' => out.extend_from_slice(b"\\\\"),
         _ if character == quote => out.extend_from_slice(&[b'\\', code as u8]),
-        _ if is_print(character) && (character.is_ascii() || !ascii) => push(character, out),
+        _ if is_print(character) && (character.is_ascii() || !ascii) => {
+            unicode::push(out, character)
+        }
         '\u{7}' => out.extend_from_slice(b"\\a"),
         '\u{8}' => out.extend_from_slice(b"\\b"),
         '\u{c}' => out.extend_from_slice(b"\\f"),

@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::fields::{Base, Flags};
-use super::{append, integer, method_text, quote};
+use super::{append, integer, method_text};
 use crate::context::Context;
 use crate::failure::Result;
 use crate::time::{Time, Zone};
@@ -243,7 +243,8 @@ impl<'a> Printer<'a> {
     fn byte_slice(&mut self, list: &List, verb: char, type_name: &str) -> Result<()> {
         self.cx.work(list.len() as u64 / 8)?;
         self.cx.allocate(list.len())?;
-        let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(bytes_of(list).collect());
+        let mut bytes = Zeroizing::new(Vec::with_capacity(list.len()));
+        bytes.extend(bytes_of(list));
         match verb {
             's' => self.flags.text(self.cx, &bytes, self.out),
             'q' => self.flags.quoted(self.cx, &bytes, self.out),
@@ -404,11 +405,9 @@ impl<'a> Printer<'a> {
     }
 
     fn start_report(&mut self, verb: char) -> Result<()> {
-        self.cx.allocate(8)?;
-        self.out.extend_from_slice(b"%!");
-        quote::push(verb, self.out);
-        self.out.push(b'(');
-        Ok(())
+        self.literal("%!")?;
+        self.literal(verb.encode_utf8(&mut [0; 4]))?;
+        self.literal("(")
     }
 
     fn literal(&mut self, text: &str) -> Result<()> {

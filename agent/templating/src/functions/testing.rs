@@ -2,9 +2,12 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use latchkey_secret::SecretData;
 
 use crate::context::Context;
-use crate::limits::Limits;
+use crate::error::RenderError;
+use crate::limits::{Limit, Limits};
+use crate::template::{Options, Template};
 use crate::value::{Text, Value};
 
 /// A context with the default limits.
@@ -23,6 +26,30 @@ pub(crate) fn call(name: &str, arguments: &[Value]) -> String {
         Ok(value) => format!("{} is no text", value.type_name()),
         Err(failure) => format!("error: {}", failure.text()),
     }
+}
+
+/// Renders a template without data and shows the output as [`call`] does, or `error: ` and why it failed.
+pub(crate) fn render(template: &str) -> String {
+    match outcome(template, Limits::default()) {
+        Ok(output) => show(&output),
+        Err(error) => format!("error: {}", error.message),
+    }
+}
+
+/// Renders a template under `limits`; a failure shows as the limit that was reached.
+pub(crate) fn limited(template: &str, limits: Limits) -> Result<String, Option<Limit>> {
+    let output = outcome(template, limits).map_err(|error| error.limit())?;
+    Ok(show(&output))
+}
+
+fn outcome(template: &str, limits: Limits) -> Result<Vec<u8>, RenderError> {
+    let options = Options {
+        limits,
+        ..Options::new(Timestamp::UNIX_EPOCH)
+    };
+    let template = Template::parse("test", template, &options).expect("the template parses");
+    let output = template.render(&SecretData::default(), &options)?;
+    Ok(output.expose().to_vec())
 }
 
 fn show(bytes: &[u8]) -> String {
