@@ -40,9 +40,8 @@ pub(crate) enum PublicKey {
     Ec(Curve, Vec<u8>),
     Ed25519(Vec<u8>),
     X25519(Vec<u8>),
-    Dsa,
-    /// Of an algorithm that Go's `crypto/x509` does not know; nil there.
-    Unknown,
+    /// One that signs nothing here: DSA, or of an unknown algorithm.
+    Other,
 }
 
 // === impl PrivateKey ===
@@ -93,7 +92,7 @@ impl PrivateKey {
             Self::Ec(key) => PublicKey::Ec(key.curve, key.point.clone()),
             Self::Ed25519(seed) => PublicKey::Ed25519(ed25519_public(seed)?),
             Self::X25519(scalar) => PublicKey::X25519(x25519_public(scalar)?),
-            Self::Dsa(_) => PublicKey::Dsa,
+            Self::Dsa(_) => PublicKey::Other,
         })
     }
 }
@@ -133,8 +132,14 @@ impl PublicKey {
                 der::algorithm(oid::X25519, &[]),
                 Zeroizing::new(point.clone()),
             ),
-            Self::Dsa | Self::Unknown => return None,
+            Self::Other => return None,
         })
+    }
+
+    /// A SubjectPublicKeyInfo.
+    pub(crate) fn spki(&self) -> Option<Element> {
+        let (algorithm, bits) = self.info()?;
+        Some(der::sequence(&[&algorithm, &der::bits(&bits)]))
     }
 }
 

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::context::Context;
 use crate::convert;
 use crate::failure::{Failure, Result};
+use crate::format;
 use crate::output::Output;
 use crate::time::Time;
 use crate::unicode;
@@ -50,19 +51,18 @@ pub(crate) fn write(cx: &mut Context, value: &Value, style: Style) -> Result<Tex
     Ok(writer.out.into_text())
 }
 
-/// A finite float: shortest digits, with an exponent for very small and very large ones.
-fn float(cx: &mut Context, out: &mut Output, value: f64) -> Result<()> {
+/// Appends a finite float: the shortest digits, with an exponent for very small and very large ones.
+pub(crate) fn float(value: f64, out: &mut Vec<u8>) {
     let size = value.abs();
     if size == 0.0 || (1e-6..1e21).contains(&size) {
-        return out.number(cx, value);
+        format::float::append(value, b'f', None, out);
+        return;
     }
-    // Without the plus that Go writes before the exponent.
-    let text = format!("{value:e}");
-    match text.split_once('e') {
-        Some((digits, exponent)) if !exponent.starts_with('-') => {
-            out.number(cx, format_args!("{digits}e+{exponent}"))
-        }
-        _ => out.number(cx, text),
+    format::float::append(value, b'e', None, out);
+    // Go takes the zero from an exponent such as e-07.
+    if let [.., b'-', zero @ b'0', last] = out.as_mut_slice() {
+        *zero = *last;
+        out.pop();
     }
 }
 
@@ -112,7 +112,9 @@ impl Writer {
 
     fn float(&mut self, cx: &mut Context, number: f64) -> Result<()> {
         if number.is_finite() {
-            return float(cx, &mut self.out, number);
+            let mut text = Vec::with_capacity(32);
+            float(number, &mut text);
+            return self.out.write(cx, &text);
         }
         Err(Failure::plain(if number.is_nan() {
             "json: unsupported value: NaN"

@@ -1,8 +1,6 @@
 //! Quoted strings and characters: Go's `strconv.Unquote` and what error texts show of them.
 
-use std::borrow::Cow;
-
-use crate::unicode::{first_rune, is_print, runes};
+use crate::unicode::{first_rune, is_print};
 
 /// What a character constant or an escape stands for.
 pub(super) enum Unquoted {
@@ -94,14 +92,6 @@ fn digits(text: &[u8], count: usize, base: u32) -> Option<(u32, &[u8])> {
         number = number.wrapping_mul(base) + char::from(*digit).to_digit(base)?;
     }
     Some((number, rest))
-}
-
-/// `bytes` as text: each one that is not UTF-8 is U+FFFD, as Go's encoders have it.
-pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(runes(bytes).collect()),
-    }
 }
 
 /// `bytes` in Go's double quotes, as `%q` prints a string.

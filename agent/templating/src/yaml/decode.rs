@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use zeroize::Zeroizing;
+
 use super::fault::Fault;
 use super::parser::{Id, Node, Scalar, Tree};
 use super::resolve::{Data, resolve};
 use super::syntax;
 use crate::context::Context;
 use crate::format;
+use crate::unicode;
 use crate::value::{Dict, Element, Text, Value};
 
 /// What becomes of the scalars that are values of the outermost mapping.
@@ -17,6 +20,15 @@ pub(super) enum Leaves {
     Typed,
     /// They become texts, for a map of strings.
     Texts,
+}
+
+/// Where a node stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Root,
+    /// A value of the outermost mapping.
+    Value,
+    Inner,
 }
 
 /// What the tree holds.
@@ -35,8 +47,8 @@ struct Decoder<'a> {
     alias_depth: u32,
     /// The aliases that are being followed.
     active: BTreeSet<Id>,
-    /// The first key that JSON cannot have.
-    unsupported: Option<Fault>,
+    /// Mappings with a key that JSON cannot have.
+    unsupported: Vec<(Dict, Fault)>,
     has_infinite: bool,
 }
 
@@ -54,16 +66,50 @@ pub(super) fn decode(
         aliased: 0,
         alias_depth: 0,
         active: BTreeSet::new(),
-        unsupported: None,
+        unsupported: Vec::new(),
         has_infinite: false,
     };
-    let value = decoder.value(cx, root, 0)?;
-    let mut fault = decoder.unsupported;
+    let value = decoder.value(cx, root, Place::Root)?;
+    let mut fault = None;
+    if !decoder.unsupported.is_empty() {
+        find_unsupported(cx, &value, &mut decoder.unsupported, &mut fault)?;
+    }
     if fault.is_none() && decoder.has_infinite {
         fault = infinite(cx, &value)?
             .map(|number| Fault::plain(format!("json: unsupported value: {number}")));
     }
     Ok(Decoded { value, fault })
+}
+
+/// The first mapping that is still there with a key that JSON cannot have.
+fn find_unsupported(
+    cx: &mut Context,
+    value: &Value,
+    unsupported: &mut Vec<(Dict, Fault)>,
+    found: &mut Option<Fault>,
+) -> Result<(), Fault> {
+    cx.work(1)?;
+    match value {
+        _ if found.is_some() => Ok(()),
+        Value::List(list) => cx.nested(|cx| {
+            let mut values = list.values().iter();
+            values.try_for_each(|value| find_unsupported(cx, value, unsupported, found))
+        }),
+        Value::Dict(dict) => {
+            cx.work(unsupported.len() as u64)?;
+            if let Some(index) = unsupported
+                .iter()
+                .position(|(other, _)| other.is_same(dict))
+            {
+                *found = Some(unsupported.swap_remove(index).1);
+                return Ok(());
+            }
+            cx.nested(|cx| {
+                dict.try_each(|_, value| find_unsupported(cx, value, unsupported, found))
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The first float in the order of JSON that JSON cannot have.
@@ -96,6 +142,18 @@ fn infinite(cx: &mut Context, value: &Value) -> Result<Option<&'static str>, Fau
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    /// The place of values of a mapping that is here.
+    fn inside_mapping(self) -> Self {
+        match self {
+            Self::Root => Self::Value,
+            Self::Value | Self::Inner => Self::Inner,
+        }
+    }
+}
+
 // === impl Decoder ===
 
 impl Decoder<'_> {
@@ -118,15 +176,15 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// The value of a node that is `level` collections deep.
-    fn value(&mut self, cx: &mut Context, id: Id, level: u32) -> Result<Value, Fault> {
+    /// The value of a node.
+    fn value(&mut self, cx: &mut Context, id: Id, place: Place) -> Result<Value, Fault> {
         self.count(cx)?;
         let tree = self.tree;
         match tree.nodes.get(id) {
-            Some(Node::Scalar(scalar)) => self.leaf(cx, scalar, level),
+            Some(Node::Scalar(scalar)) => self.leaf(cx, scalar, place),
             Some(Node::Alias { name, target }) => {
                 self.follow(id, name)?;
-                let value = self.value(cx, *target, level);
+                let value = self.value(cx, *target, place);
                 self.unfollow(id);
                 value
             }
@@ -134,13 +192,13 @@ impl Decoder<'_> {
                 cx.allocate(items.len().saturating_mul(size_of::<Value>()))?;
                 let mut values = Vec::with_capacity(items.len());
                 for &item in items {
-                    values.push(self.value(cx, item, level + 1)?);
+                    values.push(self.value(cx, item, Place::Inner)?);
                 }
                 Ok(cx.list(Element::Any, values)?)
             }),
             Some(Node::Mapping(entries)) => {
                 let dict = cx.dict()?;
-                cx.nested(|cx| self.entries(cx, entries, &dict, level + 1))?;
+                cx.nested(|cx| self.entries(cx, entries, &dict, place.inside_mapping()))?;
                 Ok(Value::Dict(dict))
             }
             None => Err(Fault::at(None, "no node")),
@@ -163,9 +221,9 @@ impl Decoder<'_> {
         self.active.remove(&alias);
     }
 
-    fn leaf(&mut self, cx: &mut Context, scalar: &Scalar, level: u32) -> Result<Value, Fault> {
+    fn leaf(&mut self, cx: &mut Context, scalar: &Scalar, place: Place) -> Result<Value, Fault> {
         let data = resolve(scalar)?;
-        if level == 1 && self.leaves == Leaves::Texts {
+        if place == Place::Value && self.leaves == Leaves::Texts {
             return Ok(text_leaf(cx, data)?);
         }
         Ok(match data {
@@ -178,6 +236,7 @@ impl Decoder<'_> {
                 Value::Float(number)
             }
             Data::Text(text) => Value::Text(text),
+            Data::Binary(text) => Value::Text(through_json(&text)),
         })
     }
 
@@ -186,22 +245,29 @@ impl Decoder<'_> {
         cx: &mut Context,
         entries: &[(Id, Id)],
         dict: &Dict,
-        level: u32,
+        place: Place,
     ) -> Result<(), Fault> {
+        let mut unsupported = None;
         for &(key, value) in entries {
             if is_merge(self.node(key)?) {
-                self.merge(cx, value, dict, level)?;
+                self.merge(cx, value, dict, place)?;
                 continue;
             }
             let text = self.key(cx, key)?;
-            let decoded = self.value(cx, value, level)?;
+            let decoded = self.value(cx, value, place)?;
             match text {
                 Ok(text) => {
                     cx.allocate(size_of::<(Text, Value)>())?;
                     dict.insert(text, decoded);
                 }
-                Err(unsupported) => self.note_unsupported(cx, &unsupported, value)?,
+                Err(key) => unsupported = Some((key, value)),
             }
+        }
+        // The last of equal keys counts.
+        if let Some((key, value)) = unsupported {
+            cx.allocate(size_of::<(Dict, Fault)>())?;
+            let fault = self.show_unsupported(cx, &key, value)?;
+            self.unsupported.push((dict.clone(), fault));
         }
         Ok(())
     }
@@ -221,7 +287,7 @@ impl Decoder<'_> {
             _ => {
                 self.count -= 1;
                 // Other faults inside it come first.
-                self.value(cx, id, 0)?;
+                self.value(cx, id, Place::Inner)?;
                 let shown = syntax::show(cx, self.tree, id)?;
                 Err(Fault::showing_data(
                     format!("yaml: invalid map key: {}", String::from_utf8_lossy(&shown)),
@@ -231,39 +297,36 @@ impl Decoder<'_> {
         }
     }
 
-    fn note_unsupported(
-        &mut self,
+    fn show_unsupported(
+        &self,
         cx: &mut Context,
         key: &Unsupported,
         value: Id,
-    ) -> Result<(), Fault> {
-        if self.unsupported.is_none() {
-            let shown = syntax::show(cx, self.tree, value)?;
-            let safe = format!("unsupported map key of type: {}", key.type_name);
-            self.unsupported = Some(Fault::showing_data(
-                format!(
-                    "{safe}, key: {}, value: {}",
-                    key.shown,
-                    String::from_utf8_lossy(&shown)
-                ),
-                safe,
-            ));
-        }
-        Ok(())
+    ) -> Result<Fault, Fault> {
+        let shown = syntax::show(cx, self.tree, value)?;
+        let safe = format!("unsupported map key of type: {}", key.type_name);
+        Ok(Fault::showing_data(
+            format!(
+                "{safe}, key: {}, value: {}",
+                key.shown,
+                String::from_utf8_lossy(&shown)
+            ),
+            safe,
+        ))
     }
 
     /// Takes over the entries of one mapping or several.
-    fn merge(&mut self, cx: &mut Context, id: Id, dict: &Dict, level: u32) -> Result<(), Fault> {
+    fn merge(&mut self, cx: &mut Context, id: Id, dict: &Dict, place: Place) -> Result<(), Fault> {
         let tree = self.tree;
         match tree.nodes.get(id) {
             // The first ones win, so they come last.
             Some(Node::Sequence(items)) => {
                 for &item in items.iter().rev() {
-                    self.merge_one(cx, item, dict, level)?;
+                    self.merge_one(cx, item, dict, place)?;
                 }
                 Ok(())
             }
-            _ => self.merge_one(cx, id, dict, level),
+            _ => self.merge_one(cx, id, dict, place),
         }
     }
 
@@ -272,19 +335,19 @@ impl Decoder<'_> {
         cx: &mut Context,
         id: Id,
         dict: &Dict,
-        level: u32,
+        place: Place,
     ) -> Result<(), Fault> {
         let tree = self.tree;
         match tree.nodes.get(id) {
             Some(Node::Mapping(entries)) => {
                 self.count(cx)?;
-                cx.nested(|cx| self.entries(cx, entries, dict, level))
+                cx.nested(|cx| self.entries(cx, entries, dict, place))
             }
             Some(Node::Alias { name, target }) => match tree.nodes.get(*target) {
                 Some(Node::Mapping(_)) => {
                     self.count(cx)?;
                     self.follow(id, name)?;
-                    let result = self.merge_one(cx, *target, dict, level);
+                    let result = self.merge_one(cx, *target, dict, place);
                     self.unfollow(id);
                     result
                 }
@@ -336,6 +399,7 @@ struct Unsupported {
 fn key_text(data: Data) -> Result<Text, Unsupported> {
     Ok(match data {
         Data::Text(text) => text,
+        Data::Binary(text) => through_json(&text),
         Data::Bool(value) => Text::from(if value { "true" } else { "false" }),
         Data::Int(number) => Text::from(number.to_string().as_str()),
         Data::Float(number) if number.is_nan() => Text::from(".nan"),
@@ -364,11 +428,21 @@ fn key_text(data: Data) -> Result<Text, Unsupported> {
     })
 }
 
+/// Bytes as they come out of JSON: what is no UTF-8 is replaced.
+fn through_json(bytes: &Text) -> Text {
+    if std::str::from_utf8(bytes.bytes()).is_ok() {
+        return bytes.clone();
+    }
+    let valid = Zeroizing::new(unicode::runes(bytes.bytes()).collect::<String>());
+    Text::from(valid.as_str())
+}
+
 /// A scalar as a string of a map of strings.
 fn text_leaf(cx: &mut Context, data: Data) -> crate::failure::Result<Value> {
     match data {
         Data::Nil => Ok(Value::Nil),
         Data::Text(text) => Ok(Value::Text(text)),
+        Data::Binary(text) => Ok(Value::Text(through_json(&text))),
         Data::Bool(value) => Ok(Value::of(if value { "true" } else { "false" })),
         Data::Int(number) => cx.text(number.to_string()),
         Data::Uint(number) => cx.text(number.to_string()),

@@ -8,7 +8,6 @@ use super::fault::Fault;
 use super::parser::Scalar;
 use crate::convert::{parse_float, parse_int, parse_uint};
 use crate::functions::base64_decode;
-use crate::unicode;
 use crate::value::Text;
 
 use self::timestamp::is_timestamp;
@@ -25,6 +24,8 @@ pub(super) enum Data {
     Uint(u64),
     Float(f64),
     Text(Text),
+    /// Of a `!!binary`: need be no UTF-8.
+    Binary(Text),
 }
 
 /// What a text looks like.
@@ -88,13 +89,13 @@ fn data(guess: Guess, scalar: &Scalar) -> Data {
     }
 }
 
-/// The bytes of a `!!binary`. They go through JSON, where what is no UTF-8 is replaced.
 fn binary(text: &[u8]) -> Result<Data, Fault> {
-    let bytes = base64_decode(text)
-        .map_err(|_| Fault::plain("yaml: !!binary value contains invalid base64 data"))?;
-    let bytes = Zeroizing::new(bytes);
-    let valid: Zeroizing<String> = Zeroizing::new(unicode::runes(&bytes).collect());
-    Ok(Data::Text(Text::from(valid.as_str())))
+    match base64_decode(text) {
+        Ok(bytes) => Ok(Data::Binary(Text::new(bytes))),
+        Err(_) => Err(Fault::plain(
+            "yaml: !!binary value contains invalid base64 data",
+        )),
+    }
 }
 
 /// What a plain text without a tag is. Times count only where they are asked for.
@@ -155,10 +156,8 @@ fn plain_number(text: &[u8]) -> Guess {
     if let Ok(number) = parse_uint(text, 0, 64) {
         return Guess::Uint(number);
     }
-    if is_float(text) {
-        if let Ok(number) = parse_float(text) {
-            return Guess::Float(number);
-        }
+    if let (true, Ok(number)) = (is_float(text), parse_float(text)) {
+        return Guess::Float(number);
     }
     // A second sign, which go-yaml takes.
     match text

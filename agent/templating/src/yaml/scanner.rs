@@ -6,7 +6,7 @@
 mod properties;
 mod scalars;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::fault::Fault;
 use super::source::{Mark, Source};
@@ -31,8 +31,9 @@ pub(super) struct Scanner<'a> {
     indents: Vec<isize>,
     /// A possible key for each level of brackets, the first for none.
     keys: Vec<PossibleKey>,
-    /// The levels below have no possible key.
-    lowest_key: usize,
+    /// The level of brackets by the number of the token that may begin a key there. As in libyaml's port to Go it may be
+    /// behind [`Self::keys`]; what is read ahead, and so which fault is found first, hangs on it.
+    key_levels: BTreeMap<usize, usize>,
     /// Whether a key may begin here.
     key_allowed: bool,
 }
@@ -60,7 +61,7 @@ impl<'a> Scanner<'a> {
             indent: -1,
             indents: Vec::new(),
             keys: vec![PossibleKey::default()],
-            lowest_key: 0,
+            key_levels: BTreeMap::new(),
             key_allowed: true,
         }
     }
@@ -91,20 +92,17 @@ impl<'a> Scanner<'a> {
     }
 
     fn first_may_be_key(&mut self) -> Result<bool, Fault> {
-        while self
-            .keys
-            .get(self.lowest_key)
-            .is_some_and(|key| !key.possible)
-            && self.lowest_key + 1 < self.keys.len()
-        {
-            self.lowest_key += 1;
-        }
-        match self.keys.get(self.lowest_key) {
-            Some(key) if key.possible && key.token == self.taken => {
-                self.is_key_possible(self.lowest_key)
+        while let Some(entry) = self.key_levels.first_entry() {
+            if *entry.key() > self.taken {
+                return Ok(false);
             }
-            _ => Ok(false),
+            if *entry.key() == self.taken {
+                let level = *entry.get();
+                return self.is_key_possible(level);
+            }
+            entry.remove();
         }
+        Ok(false)
     }
 
     /// Whether the possible key of a level still is one. Forgets it if not.
@@ -142,7 +140,7 @@ impl<'a> Scanner<'a> {
         if let Some(last) = self.keys.last_mut() {
             *last = key;
         }
-        self.lowest_key = self.lowest_key.min(self.keys.len() - 1);
+        self.key_levels.insert(key.token, self.keys.len() - 1);
         Ok(())
     }
 
@@ -154,7 +152,10 @@ impl<'a> Scanner<'a> {
         if key.possible && key.required {
             return Err(self.source.fault("could not find expected ':'"));
         }
-        key.possible = false;
+        if key.possible {
+            key.possible = false;
+            self.key_levels.remove(&key.token);
+        }
         Ok(())
     }
 
@@ -189,9 +190,10 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Puts a token before number `before`.
+    /// Puts a token before number `before`, or to the end if that has left the queue.
     fn insert(&mut self, before: usize, kind: Kind, mark: Mark) {
-        let index = before.saturating_sub(self.taken).min(self.queue.len());
+        let index = before.checked_sub(self.taken);
+        let index = index.map_or(self.queue.len(), |index| index.min(self.queue.len()));
         self.queue.insert(index, Token { kind, mark });
     }
 
@@ -317,7 +319,10 @@ impl<'a> Scanner<'a> {
 
     fn fetch_opening(&mut self, kind: Kind) -> Result<(), Fault> {
         self.save_key()?;
-        self.keys.push(PossibleKey::default());
+        self.keys.push(PossibleKey {
+            token: self.taken + self.queue.len(),
+            ..PossibleKey::default()
+        });
         if self.keys.len() > MAX_INDENTS {
             return Err(self.source.fault("exceeded max depth of 10000"));
         }
@@ -328,9 +333,11 @@ impl<'a> Scanner<'a> {
 
     fn fetch_closing(&mut self, kind: Kind) -> Result<(), Fault> {
         self.forget_key()?;
-        if self.in_brackets() {
+        // The lowest level is that of no brackets.
+        if let (true, Some(key)) = (self.in_brackets(), self.keys.last()) {
+            // For empty brackets that is the number of the opening one.
+            self.key_levels.remove(&key.token);
             self.keys.pop();
-            self.lowest_key = self.lowest_key.min(self.keys.len() - 1);
         }
         self.key_allowed = false;
         self.push_indicator(kind);
@@ -391,6 +398,7 @@ impl<'a> Scanner<'a> {
             if let Some(key) = self.keys.get_mut(level) {
                 key.possible = false;
             }
+            self.key_levels.remove(&key.token);
             self.key_allowed = false;
         } else {
             // Behind a key with `?`, or without any.

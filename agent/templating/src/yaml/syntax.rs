@@ -76,7 +76,7 @@ fn data(cx: &mut Context, data: &Data, outermost: bool, out: &mut Output) -> Res
             format::float(*number, &mut text);
             out.write(cx, &text)?;
         }
-        Data::Text(value) => {
+        Data::Text(value) | Data::Binary(value) => {
             cx.allocate(value.bytes().len().saturating_mul(4))?;
             let mut text = Vec::new();
             format::quote(value.bytes(), &mut text);
@@ -143,16 +143,16 @@ fn scalar(tree: &Tree, id: Id) -> Result<Option<Data>, Fault> {
     }
 }
 
-/// The order of keys: by type, then by value.
+/// The order of keys: by type, in no order that means anything, then by value.
 fn compare(one: &Data, other: &Data) -> Ordering {
     fn rank(data: &Data) -> u8 {
         match data {
             Data::Nil => 0,
-            Data::Bool(_) => 1,
-            Data::Int(_) => 2,
-            Data::Uint(_) => 3,
+            Data::Text(_) | Data::Binary(_) => 1,
+            Data::Uint(_) => 2,
+            Data::Int(_) => 3,
             Data::Float(_) => 4,
-            Data::Text(_) => 5,
+            Data::Bool(_) => 5,
         }
     }
     match (one, other) {
@@ -160,7 +160,9 @@ fn compare(one: &Data, other: &Data) -> Ordering {
         (Data::Int(one), Data::Int(other)) => one.cmp(other),
         (Data::Uint(one), Data::Uint(other)) => one.cmp(other),
         (Data::Float(one), Data::Float(other)) => one.total_cmp(other),
-        (Data::Text(one), Data::Text(other)) => one.cmp(other),
+        (Data::Text(one) | Data::Binary(one), Data::Text(other) | Data::Binary(other)) => {
+            one.cmp(other)
+        }
         _ => rank(one).cmp(&rank(other)),
     }
 }

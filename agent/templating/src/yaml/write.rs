@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::convert;
 use crate::failure::{Failure, Result};
 use crate::format;
+use crate::json;
 use crate::unicode;
 use crate::value::{Dict, Element, List, Text, Value};
 
@@ -143,7 +144,9 @@ impl Writer {
             return self.signed(cx, number as i64);
         }
         if number.fract() == 0.0 && number.abs() < EXPONENT {
-            match guess(number.to_string().as_bytes(), false) {
+            let mut text = Vec::new();
+            json::float(number, &mut text);
+            match guess(&text, false) {
                 Guess::Int(number) => return self.signed(cx, number),
                 Guess::Uint(number) => return self.unsigned(cx, number),
                 _ => {}

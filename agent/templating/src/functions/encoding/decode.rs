@@ -58,7 +58,7 @@ fn base64_quantum(
     position: &mut usize,
     digits: &mut [u8; 4],
 ) -> Result<Quantum, usize> {
-    for count in 0..4 {
+    for (count, digit) in digits.iter_mut().enumerate() {
         let byte = loop {
             match encoded.get(*position) {
                 Some(b'\r' | b'\n') => *position += 1,
@@ -69,7 +69,7 @@ fn base64_quantum(
         };
         *position += 1;
         match base64_digit(byte) {
-            Some(digit) => digits[count] = digit,
+            Some(value) => *digit = value,
             None if byte == b'=' && count >= 2 => {
                 return base64_padding(encoded, position, count);
             }

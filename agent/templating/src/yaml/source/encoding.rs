@@ -7,6 +7,7 @@ use super::width;
 /// How many bytes Go decodes before it looks at any.
 const CHUNK: usize = 512;
 
+const INCOMPLETE: &str = "incomplete UTF-8 octet sequence";
 const CONTROL: &str = "control characters are not allowed";
 
 /// A text that can be read as far as Go decodes it.
@@ -47,33 +48,39 @@ impl<'a> Decoded<'a> {
 
     fn from_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Self {
         let pairs = bytes.chunks_exact(2);
-        let incomplete = !pairs.remainder().is_empty();
+        let is_odd = !pairs.remainder().is_empty();
+        let count = pairs.len();
         let units = pairs.map(|pair| unit([pair[0], pair[1]]));
-        let mut text = Zeroizing::new(Vec::with_capacity(bytes.len() / 2 * 3 + 1));
-        let mut problem = incomplete.then_some("incomplete UTF-16 character");
+        let mut text = Zeroizing::new(Vec::with_capacity(count * 3));
+        let mut broken = None;
+        let mut read = 0;
         for decoded in char::decode_utf16(units) {
-            match decoded {
+            let problem = match decoded {
                 Ok(character) if is_allowed(character) => {
+                    read += character.len_utf16();
                     let mut buffer = [0; 4];
                     text.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
+                    continue;
                 }
-                Ok(_) => {
-                    problem = Some(CONTROL);
-                    break;
-                }
+                Ok(_) => CONTROL,
                 Err(error) if error.unpaired_surrogate() >= 0xdc00 => {
-                    problem = Some("unexpected low surrogate area");
+                    "unexpected low surrogate area"
+                }
+                Err(_) if read + 1 == count => {
+                    broken = Some((text.len(), "incomplete UTF-16 surrogate pair"));
                     break;
                 }
-                Err(_) => {
-                    problem = Some("expected low surrogate area");
-                    break;
-                }
-            }
+                Err(_) => "expected low surrogate area",
+            };
+            broken = Some((0, problem));
+            break;
+        }
+        if is_odd && broken.is_none() {
+            broken = Some((text.len(), "incomplete UTF-16 character"));
         }
         Self {
             text: &[],
-            broken: problem.map(|problem| (0, problem)),
+            broken,
             converted: Some(text),
         }
     }
@@ -104,7 +111,8 @@ fn is_allowed(character: char) -> bool {
     )
 }
 
-/// Goes through the text in the portions in which Go decodes it. A failure in one counts from its beginning on.
+/// Goes through the text in the portions in which Go decodes it. A failure in one counts from its beginning on; that the last
+/// character is incomplete Go finds out when it wants more.
 fn find_broken(text: &[u8], first_chunk: usize) -> Option<(usize, &'static str)> {
     let mut start = 0;
     let mut size = first_chunk;
@@ -112,22 +120,13 @@ fn find_broken(text: &[u8], first_chunk: usize) -> Option<(usize, &'static str)>
         let end = start.saturating_add(size).min(text.len());
         let mut position = start;
         while position < end {
-            let rest = text.get(position..).unwrap_or_default();
-            let length = match decode(rest) {
-                Ok(length) => length,
-                Err(problem) => match leading_width(rest) {
-                    // The rest of the character comes with the next portion.
-                    Some(length) if position + length > end && end < text.len() => break,
-                    _ => return Some((start, problem)),
-                },
-            };
-            if position + length > end {
-                break;
+            let rest = text.get(position..end).unwrap_or_default();
+            match decode(rest) {
+                Ok(length) => position += length,
+                Err(INCOMPLETE) if end < text.len() => break,
+                Err(INCOMPLETE) => return Some((position, INCOMPLETE)),
+                Err(problem) => return Some((start, problem)),
             }
-            position += length;
-        }
-        if position == start {
-            return None;
         }
         start = position;
         size = CHUNK;
@@ -146,12 +145,8 @@ fn leading_width(rest: &[u8]) -> Option<usize> {
 /// The length of the first character, or what is wrong with it.
 fn decode(rest: &[u8]) -> Result<usize, &'static str> {
     let length = leading_width(rest).ok_or("invalid leading UTF-8 octet")?;
-    let bytes = rest
-        .get(..length)
-        .ok_or("incomplete UTF-8 octet sequence")?;
-    let (first, trailing) = bytes
-        .split_first()
-        .ok_or("incomplete UTF-8 octet sequence")?;
+    let bytes = rest.get(..length).ok_or(INCOMPLETE)?;
+    let (first, trailing) = bytes.split_first().ok_or(INCOMPLETE)?;
     let mut value = match length {
         1 => u32::from(*first),
         _ => u32::from(*first) & (0x7f >> length),
