@@ -1,4 +1,5 @@
-//! Renders cases: JSON lines `{id, data, template}`, with `left` and `right` for other delimiters, in,
+//! Renders cases: JSON lines `{id, data, template}`, with `left` and `right` for other delimiters and
+//! `template_base64` for one that is not UTF-8, in,
 //! `{id, out | out_base64 | err}` out.
 #![expect(clippy::print_stdout, reason = "a filter for the terminal")]
 
@@ -22,7 +23,10 @@ fn main() -> std::io::Result<()> {
 
 fn render(case: &Value) -> Value {
     let id = case["id"].as_str().unwrap_or_default();
-    let text = case["template"].as_str().unwrap_or_default();
+    let text = match case["template_base64"].as_str() {
+        Some(text) => STANDARD.decode(text).unwrap_or_default(),
+        None => case["template"].as_str().unwrap_or_default().into(),
+    };
     let data: BTreeMap<String, SecretValue> = case["data"]
         .as_object()
         .into_iter()
@@ -42,7 +46,7 @@ fn render(case: &Value) -> Value {
             text.clone_into(delimiter);
         }
     }
-    let template = match Template::parse(id, text, &options) {
+    let template = match Template::parse_bytes(id, &text, &options) {
         Ok(template) => template,
         Err(error) => {
             return json!({ "id": id, "err": format!("unable to parse template at key {id}: {error}") });

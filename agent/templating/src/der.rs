@@ -70,6 +70,18 @@ pub(crate) fn small_integer(value: u64) -> Element {
     integer(&value.to_be_bytes())
 }
 
+/// An INTEGER that may be negative.
+pub(crate) fn signed_integer(value: i64) -> Element {
+    let bytes = value.to_be_bytes();
+    // Bytes that repeat the sign are too many.
+    let sign = if value < 0 { 0xff } else { 0 };
+    let extra = bytes
+        .windows(2)
+        .take_while(|pair| matches!(pair, [first, second] if *first == sign && (first ^ second) & 0x80 == 0))
+        .count();
+    element(tag::INTEGER, &[bytes.get(extra..).unwrap_or_default()])
+}
+
 pub(crate) fn octets(bytes: &[u8]) -> Element {
     element(tag::OCTET_STRING, &[bytes])
 }
@@ -132,5 +144,11 @@ mod tests {
         assert_eq!(integer(&[0, 0, 1]).as_slice(), [2, 1, 1]);
         assert_eq!(integer(&[0x80]).as_slice(), [2, 2, 0, 0x80]);
         assert_eq!(small_integer(65_537).as_slice(), [2, 3, 1, 0, 1]);
+        let signed = |value: i64| signed_integer(value).to_vec();
+        assert_eq!(signed(0), [2, 1, 0]);
+        assert_eq!(signed(128), [2, 2, 0, 128]);
+        assert_eq!(signed(-1), [2, 1, 0xff]);
+        assert_eq!(signed(-129), [2, 2, 0xff, 0x7f]);
+        assert_eq!(signed(i64::MIN), [2, 8, 0x80, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -78,6 +78,11 @@ impl Failure {
         }
     }
 
+    /// Whether a bound was reached, so that nothing else may be tried.
+    pub(crate) fn is_limit(&self) -> bool {
+        matches!(self.kind, Kind::Limit(_))
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

@@ -3,7 +3,7 @@
 mod read;
 mod write;
 
-pub(crate) use self::read::read;
+pub(crate) use self::read::{First, Member, read, read_first};
 pub(crate) use self::write::{Style, float, write};
 
 #[cfg(test)]

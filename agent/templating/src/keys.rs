@@ -40,8 +40,9 @@ pub(crate) enum PublicKey {
     Ec(Curve, Vec<u8>),
     Ed25519(Vec<u8>),
     X25519(Vec<u8>),
-    /// One that signs nothing here: DSA, or of an unknown algorithm.
-    Other,
+    Dsa,
+    /// Of an algorithm that Go's `crypto/x509` does not know; nil there.
+    Unknown,
 }
 
 // === impl PrivateKey ===
@@ -92,7 +93,7 @@ impl PrivateKey {
             Self::Ec(key) => PublicKey::Ec(key.curve, key.point.clone()),
             Self::Ed25519(seed) => PublicKey::Ed25519(ed25519_public(seed)?),
             Self::X25519(scalar) => PublicKey::X25519(x25519_public(scalar)?),
-            Self::Dsa(_) => PublicKey::Other,
+            Self::Dsa(_) => PublicKey::Dsa,
         })
     }
 }
@@ -132,14 +133,8 @@ impl PublicKey {
                 der::algorithm(oid::X25519, &[]),
                 Zeroizing::new(point.clone()),
             ),
-            Self::Other => return None,
+            Self::Dsa | Self::Unknown => return None,
         })
-    }
-
-    /// A SubjectPublicKeyInfo.
-    pub(crate) fn spki(&self) -> Option<Element> {
-        let (algorithm, bits) = self.info()?;
-        Some(der::sequence(&[&algorithm, &der::bits(&bits)]))
     }
 }
 

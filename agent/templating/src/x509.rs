@@ -175,7 +175,7 @@ fn public_key(cx: &mut Context, tbs: &mut Reader) -> Result<PublicKey> {
         }
         oid::ED25519 => Ok(PublicKey::Ed25519(data)),
         oid::DSA => dsa_key(parameters, &data),
-        _ => Ok(PublicKey::Other),
+        _ => Ok(PublicKey::Unknown),
     }
 }
 
@@ -227,7 +227,7 @@ fn dsa_key(parameters: &[u8], data: &[u8]) -> Result<PublicKey> {
     if !is_positive(y) || !numbers.into_iter().all(is_positive) {
         return Err(Failure::plain("x509: zero or negative DSA parameter"));
     }
-    Ok(PublicKey::Other)
+    Ok(PublicKey::Dsa)
 }
 
 /// Whether an INTEGER is above zero.

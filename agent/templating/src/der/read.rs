@@ -128,18 +128,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Bits<'_> {
-    /// Bit `index`, from the first byte's highest on; 0 behind the end.
-    pub(crate) fn has(&self, index: usize) -> bool {
-        let end = (self.bytes.len() * 8).saturating_sub(usize::from(self.unused));
-        index < end
-            && self
-                .bytes
-                .get(index / 8)
-                .is_some_and(|byte| byte & (0x80 >> (index % 8)) != 0)
-    }
-}
-
 /// Whether an INTEGER has bytes and none too many.
 pub(crate) fn is_minimal(bytes: &[u8]) -> bool {
     match bytes {
@@ -249,11 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn bits_behind_the_end_are_not_set() {
-        let bits = Reader::new(&[3, 2, 4, 0xf0]).bit_string().unwrap();
-        assert!(bits.has(3));
-        assert!(!bits.has(4));
-        assert!(!bits.has(99));
+    fn bits_that_do_not_count_are_zero() {
+        assert!(Reader::new(&[3, 2, 4, 0xf0]).bit_string().is_some());
         assert!(Reader::new(&[3, 2, 4, 0xf8]).bit_string().is_none());
         assert!(Reader::new(&[3, 1, 1]).bit_string().is_none());
         assert!(Reader::new(&[3, 1, 0]).bit_string().is_some());

@@ -2,12 +2,12 @@
 
 mod aes;
 mod generate;
+mod oaep;
 mod password;
-mod rsa;
 
 use super::{Function, Parameter};
 
-pub(super) use generate::random;
+pub(super) use generate::{pem_text, random, rsa};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function {
@@ -103,6 +103,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
                   keys of 2048 to 8192 bits",
         source: "External Secrets",
         example: ("{{ rsaDecrypt \"None\" \"\" \"text\" \"\" }}", "text"),
-        call: rsa::decrypt,
+        call: oaep::decrypt,
     },
 ];

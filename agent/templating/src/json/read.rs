@@ -14,6 +14,22 @@ pub(crate) struct Document {
     pub(crate) failure: Option<Failure>,
 }
 
+/// A member of an object.
+pub(crate) struct Member {
+    pub(crate) key: Text,
+    pub(crate) value: Value,
+    /// The first number in the value that is too large for a float; it reads as nil.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// The first value of a text.
+pub(crate) enum First {
+    /// An object's members in the order of the text, duplicates included.
+    Members(Vec<Member>),
+    /// Anything else.
+    Other(Value),
+}
+
 struct Reader<'a> {
     text: &'a [u8],
     position: usize,
@@ -42,9 +58,65 @@ pub(crate) fn read(cx: &mut Context, text: &[u8]) -> Result<Document> {
     }
 }
 
+/// Reads the first value of a text as Go's `json.Decoder` does: what follows it is left alone.
+///
+/// # Errors
+///
+/// Go's text for a value that is none, `EOF` or `unexpected EOF` for one that is missing or not whole.
+pub(crate) fn read_first(cx: &mut Context, text: &[u8]) -> Result<First> {
+    cx.work(text.len() as u64 / 64)?;
+    let mut reader = Reader {
+        text,
+        position: 0,
+        failure: None,
+    };
+    let first = match reader.next() {
+        None => return Err(Failure::plain("EOF")),
+        Some(b'{') => reader.members(cx).map(First::Members),
+        Some(_) => reader.value(cx).map(First::Other),
+    };
+    match first {
+        Err(failure) if !failure.is_limit() && reader.peek().is_none() => {
+            Err(Failure::plain("unexpected EOF"))
+        }
+        other => other,
+    }
+}
+
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
+    /// The members of the object at the position.
+    fn members(&mut self, cx: &mut Context) -> Result<Vec<Member>> {
+        self.position += 1;
+        let mut members = Vec::new();
+        if self.next() == Some(b'}') {
+            return Ok(members);
+        }
+        loop {
+            if self.next() != Some(b'"') {
+                return Err(self.unexpected("looking for beginning of object key string"));
+            }
+            let key = self.string(cx)?;
+            if self.next() != Some(b':') {
+                return Err(self.unexpected("after object key"));
+            }
+            self.position += 1;
+            let value = self.value(cx)?;
+            cx.allocate(size_of::<Member>())?;
+            members.push(Member {
+                key,
+                value,
+                failure: self.failure.take(),
+            });
+            match self.next() {
+                Some(b',') => self.position += 1,
+                Some(b'}') => return Ok(members),
+                _ => return Err(self.unexpected("after object key:value pair")),
+            }
+        }
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.get(self.position).copied()
     }

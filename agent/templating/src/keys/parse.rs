@@ -8,7 +8,7 @@ use super::{DsaKey, PrivateKey, SEED};
 use crate::context::Context;
 use crate::der::unmarshal::{Field, Sequence, Value, trailing_data};
 use crate::der::{self, oid};
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Result};
 use crate::pem;
 
 /// What follows the name of a key's type in the words of its PEM block.
@@ -35,7 +35,7 @@ pub(crate) fn any(cx: &mut Context, der: &[u8]) -> Result<PrivateKey> {
     for read in [pkcs1, pkcs8, sec1] {
         match read(cx, der) {
             Ok(key) => return Ok(key),
-            Err(failure) if matches!(failure.kind(), Kind::Limit(_)) => return Err(failure),
+            Err(failure) if failure.is_limit() => return Err(failure),
             Err(_) => {}
         }
     }

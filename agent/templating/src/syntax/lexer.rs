@@ -454,15 +454,7 @@ fn is_alphanumeric(character: char) -> bool {
 /// Where `needle`, which is not empty, first is in `haystack`.
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     let (&first, others) = needle.split_first()?;
-    let mut from = 0;
-    loop {
-        let rest = haystack.get(from..)?;
-        let at = from + rest.iter().position(|byte| *byte == first)?;
-        if haystack[at + 1..].starts_with(others) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
+    memchr::memchr_iter(first, haystack).find(|at| haystack[at + 1..].starts_with(others))
 }
 
 /// The blanks that separate words and that trim markers remove.

@@ -1,7 +1,7 @@
 //! Numeric constants: Go's `parse.NumberNode`.
 
 use super::ast::Number;
-use super::quoted::{Unquoted, quote, unquote_character};
+use super::quoted::{Unquoted, lossy, quote, unquote_character};
 use super::token::Kind;
 
 /// Bits of a double's mantissa without the leading one.
@@ -21,7 +21,7 @@ pub(super) enum FloatError {
 /// The number that a token stands for, or what is wrong with it.
 pub(super) fn parse(kind: Kind, source: &[u8]) -> Result<Number, String> {
     let mut number = Number {
-        source: String::from_utf8_lossy(source).into(),
+        source: lossy(source).into(),
         int: None,
         uint: None,
         float: None,

@@ -1,6 +1,8 @@
 //! Quoted strings and characters: Go's `strconv.Unquote` and what error texts show of them.
 
-use crate::unicode::{first_rune, is_print};
+use std::borrow::Cow;
+
+use crate::unicode::{first_rune, is_print, runes};
 
 /// What a character constant or an escape stands for.
 pub(super) enum Unquoted {
@@ -92,6 +94,14 @@ fn digits(text: &[u8], count: usize, base: u32) -> Option<(u32, &[u8])> {
         number = number.wrapping_mul(base) + char::from(*digit).to_digit(base)?;
     }
     Some((number, rest))
+}
+
+/// `bytes` as text: each one that is not UTF-8 is U+FFFD, as Go's encoders have it.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(runes(bytes).collect()),
+    }
 }
 
 /// `bytes` in Go's double quotes, as `%q` prints a string.

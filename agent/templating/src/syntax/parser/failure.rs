@@ -2,8 +2,9 @@
 
 use super::Parser;
 use crate::error::ParseError;
-use crate::syntax::quoted::quote;
-use crate::syntax::token::{Keyword, Kind, Token};
+use crate::syntax::quoted::{lossy, quote};
+use crate::syntax::token::{Kind, Token};
+use crate::unicode::first_rune;
 
 /// How many bytes of a token are shown whole; of a longer one, as many characters.
 const SHOWN: usize = 10;
@@ -26,7 +27,7 @@ impl Parser<'_> {
             match (verb, arguments.next()) {
                 ("q", Some(Argument::Text(text))) => message.push_str(&quote(text)),
                 (_, Some(Argument::Text(text))) => {
-                    message.push_str(&String::from_utf8_lossy(text));
+                    message.push_str(&lossy(text));
                 }
                 (_, Some(Argument::Number(number))) => message.push_str(&number.to_string()),
                 (_, None) => {}
@@ -76,20 +77,18 @@ impl Parser<'_> {
         match token.kind {
             Kind::End => "EOF".to_owned(),
             Kind::Error => self.lexer.error().to_owned(),
-            Kind::Keyword(keyword) => {
-                let word = if keyword == Keyword::Dot {
-                    ".".into()
-                } else {
-                    String::from_utf8_lossy(source)
-                };
+            Kind::Keyword(_) => {
+                let word = lossy(source);
                 format!("<{word}>")
             }
             _ if source.len() > SHOWN => {
-                let length = String::from_utf8_lossy(source)
-                    .char_indices()
-                    .nth(SHOWN)
-                    .map_or(source.len(), |(at, _)| at);
-                format!("{}...", quote(&source[..length]))
+                let mut rest = source;
+                for _ in 0..SHOWN {
+                    let length = first_rune(rest).map_or(0, |(_, length)| length);
+                    rest = &rest[length..];
+                }
+                let shown = &source[..source.len() - rest.len()];
+                format!("{}...", quote(shown))
             }
             _ => quote(source),
         }
@@ -97,8 +96,7 @@ impl Parser<'_> {
 
     /// The line of a position, from 1.
     fn line(&self, position: usize) -> usize {
-        let before = &self.text[..position];
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + memchr::memchr_iter(b'\n', &self.text[..position]).count()
     }
 }
 

@@ -130,6 +130,7 @@ impl<'t> Parser<'t> {
 
     /// A term and the fields after it; `None` if what is ahead is none.
     fn operand(&mut self) -> Result<Option<Expression>> {
+        let first = self.peek_non_space();
         let Some(term) = self.term()? else {
             return Ok(None);
         };
@@ -149,8 +150,9 @@ impl<'t> Parser<'t> {
             }
             Expression::Variable(_, name, _) => Expression::Variable(position, name, fields),
             constant if constant.is_constant() => {
-                let shown = constant.to_string();
-                return Err(self.fail("unexpected . after term %q", &[shown.as_str().into()]));
+                // One token, which prints as it is written.
+                let shown = self.source(first);
+                return Err(self.fail("unexpected . after term %q", &[shown.into()]));
             }
             operand => Expression::Chain(position, Box::new(operand), fields),
         }))
@@ -232,5 +234,5 @@ impl Expression {
 
 /// The bytes of a token that is UTF-8 unless it is a quoted string.
 fn text(source: &[u8]) -> Rc<str> {
-    String::from_utf8_lossy(source).into()
+    quoted::lossy(source).into()
 }
