@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::{Function, Parameter, any, text};
 use crate::context::Context;
+use crate::convert;
 use crate::failure::{Failure, Result};
 use crate::time::{Time, Zone, duration};
 use crate::value::Value;
@@ -304,23 +305,12 @@ fn parse_duration(cx: &mut Context, arguments: &[Value]) -> Result<Result<i64, S
 
 /// Go's `strconv.ParseInt` with the error dropped: beyond the range it gives the nearest number, for all else 0.
 fn parse_int(text: &[u8]) -> i64 {
-    let (is_negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return 0;
+    match convert::parse_int(text, 10, 64) {
+        Ok(number) => number,
+        Err(convert::NumberError::Range) if text.first() == Some(&b'-') => i64::MIN,
+        Err(convert::NumberError::Range) => i64::MAX,
+        Err(convert::NumberError::Syntax) => 0,
     }
-    digits.iter().fold(0_i64, |number, digit| {
-        let digit = i64::from(digit - b'0');
-        let number = number.saturating_mul(10);
-        if is_negative {
-            number.saturating_sub(digit)
-        } else {
-            number.saturating_add(digit)
-        }
-    })
 }
 
 /// A duration in the largest unit that it exceeds.

@@ -249,6 +249,8 @@ pub(super) fn unicode(cx: &mut Context, name: &[u8]) -> Result<Option<Vec<(u32, 
         "Ascii" => return Ok(Some(vec![(0, 0x7f)])),
         "Assigned" => r"\P{Cn}".to_owned(),
         name => match long_name(name) {
+            // The tables have characters only, and surrogates are none.
+            Some("Cs") => return Ok(Some(vec![(0xd800, 0xdfff)])),
             Some(name) => format!(r"\p{{{name}}}"),
             None => return Ok(None),
         },

@@ -148,6 +148,9 @@ impl Tree {
         let below = match kind {
             Kind::Group(_, inner) => self.height(*inner),
             Kind::Repeat(repeat) => self.height(repeat.inner),
+            // Runes in a row are one literal there, runes side by side one class.
+            Kind::Sequence(range) if self.are_all(range, |kind| matches!(kind, Kind::Rune(_))) => 0,
+            Kind::Choice(range) if self.are_all(range, Kind::takes_one_rune) => 0,
             Kind::Sequence(range) | Kind::Choice(range) => {
                 let heights = self.children(range).iter().map(|child| {
                     let is_same =
@@ -159,6 +162,11 @@ impl Tree {
             _ => 0,
         };
         below.saturating_add(1)
+    }
+
+    fn are_all(&self, range: &Range<usize>, is_one: impl Fn(&Kind) -> bool) -> bool {
+        let mut children = self.children(range).iter();
+        children.all(|child| is_one(self.kind(*child)))
     }
 
     fn copies_of(&self, kind: &Kind) -> u32 {
@@ -183,7 +191,6 @@ impl Tree {
     fn is_nullable(&self, kind: &Kind) -> bool {
         match kind {
             Kind::Empty | Kind::Look(_) => true,
-            Kind::Rune(_) | Kind::Class(_) | Kind::Any | Kind::AnyButNewline => false,
             Kind::Group(_, inner) => self.can_be_empty(*inner),
             Kind::Repeat(repeat) => repeat.least == 0 || self.can_be_empty(repeat.inner),
             Kind::Sequence(range) => {
@@ -194,6 +201,18 @@ impl Tree {
                 let mut children = self.children(range).iter();
                 children.any(|child| self.can_be_empty(*child))
             }
+            _ => false,
         }
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn takes_one_rune(&self) -> bool {
+        matches!(
+            self,
+            Self::Rune(_) | Self::Class(_) | Self::Any | Self::AnyButNewline
+        )
     }
 }
