@@ -5,7 +5,7 @@
 //! this is a small engine of its own over runes, with Go's rules: leftmost match, first alternative, linear time.
 //!
 //! ```text
-//! text ─> parse (escape, class) ─> tree ─> compile ─> program ─> backtrack   short texts
+//! text ─> parse (brackets, escape, class) ─> tree ─> compile ─> program ─> backtrack   short texts
 //!                                                            └─> threads     long ones
 //! ```
 //!
@@ -13,6 +13,7 @@
 //! visits, of which there are at most as many as program times text.
 
 mod backtrack;
+mod brackets;
 mod class;
 mod compile;
 mod escape;
@@ -22,6 +23,9 @@ mod replace;
 mod search;
 mod threads;
 mod tree;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -5,7 +5,7 @@
 //! zone      UTC, Local, fixed offsets, the bundled IANA database
 //! layout    the elements of `2006-01-02` and their kin
 //! format    a moment and a layout -> text
-//! parse     a layout and a text -> moment
+//! parse     a layout and a text -> moment; read takes the text apart
 //! duration  `time.Duration`
 //! ```
 //!
@@ -17,7 +17,11 @@ mod calendar;
 mod format;
 mod layout;
 mod parse;
+mod read;
 mod zone;
+
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Ordering;
 

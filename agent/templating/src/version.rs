@@ -2,6 +2,9 @@
 
 pub(crate) mod constraint;
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Ordering;
 
 use crate::failure::{Failure, Result};

@@ -10,8 +10,11 @@ pub(super) const MAX_RUNE: u32 = 0x10_ffff;
 /// The greatest rune that has another case.
 const MAX_FOLD: u32 = 0x1_e943;
 
-/// Runes as ranges, both ends included. In order, apart and complete once it is made.
-pub(super) struct Class(pub(super) Box<[(u32, u32)]>);
+/// Runes as ranges, both ends included.
+pub(super) type Ranges = [(u32, u32)];
+
+/// A set of runes. In order, apart and complete once it is made.
+pub(super) struct Class(pub(super) Box<Ranges>);
 
 /// A class that is being made.
 #[derive(Default)]
@@ -20,12 +23,12 @@ pub(super) struct Builder {
 }
 
 /// Perl's classes.
-pub(super) const DIGIT: &[(u32, u32)] = &[(0x30, 0x39)];
-pub(super) const SPACE: &[(u32, u32)] = &[(0x9, 0xa), (0xc, 0xd), (0x20, 0x20)];
-pub(super) const WORD: &[(u32, u32)] = &[(0x30, 0x39), (0x41, 0x5a), (0x5f, 0x5f), (0x61, 0x7a)];
+pub(super) const DIGIT: &Ranges = &[(0x30, 0x39)];
+pub(super) const SPACE: &Ranges = &[(0x9, 0xa), (0xc, 0xd), (0x20, 0x20)];
+pub(super) const WORD: &Ranges = &[(0x30, 0x39), (0x41, 0x5a), (0x5f, 0x5f), (0x61, 0x7a)];
 
 /// The classes of POSIX by their names.
-const POSIX: [(&[u8], &[(u32, u32)]); 14] = [
+const POSIX: [(&[u8], &Ranges); 14] = [
     (b"alnum", &[(0x30, 0x39), (0x41, 0x5a), (0x61, 0x7a)]),
     (b"alpha", &[(0x41, 0x5a), (0x61, 0x7a)]),
     (b"ascii", &[(0, 0x7f)]),
@@ -168,7 +171,7 @@ impl Builder {
     pub(super) fn add_group(
         &mut self,
         cx: &mut Context,
-        group: &[(u32, u32)],
+        group: &Ranges,
         is_folded: bool,
         is_negated: bool,
     ) -> Result<()> {
@@ -230,7 +233,7 @@ fn scalar(rune: u32, instead: u32) -> Option<char> {
 }
 
 /// The POSIX class of a name, and whether the name has a `^`.
-pub(super) fn posix(name: &[u8]) -> Option<(&'static [(u32, u32)], bool)> {
+pub(super) fn posix(name: &[u8]) -> Option<(&'static Ranges, bool)> {
     let (name, is_negated) = match name {
         [b'^', name @ ..] => (name, true),
         name => (name, false),

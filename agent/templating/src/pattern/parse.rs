@@ -1,12 +1,11 @@
 //! A pattern's text becomes its tree, by Go's syntax and with Go's complaints.
 
-use super::class::{self, Builder};
-use super::escape::{Cursor, INVALID_ESCAPE};
+use super::class::Builder;
+use super::escape::Cursor;
 use super::tree::{Id, Kind, Look, Repeat, Tree};
 use super::{Mistake, Trouble};
 use crate::context::Context;
 
-const INVALID_RANGE: &str = "invalid character class range";
 const INVALID_NAME: &str = "invalid named capture";
 const INVALID_PERL: &str = "invalid or unsupported Perl syntax";
 const INVALID_REPEAT: &str = "invalid repeat count";
@@ -21,13 +20,13 @@ const MAX_HEIGHT: u32 = 1_000;
 /// What a node is charged for: bytes.
 const NODE: usize = 96;
 
-type Outcome<T> = Result<T, Trouble>;
+pub(super) type Outcome<T> = Result<T, Trouble>;
 
 /// What `(?ims U)` sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Flags {
+pub(super) struct Flags {
     /// `i`
-    is_folded: bool,
+    pub(super) is_folded: bool,
     /// `m`
     is_multiline: bool,
     /// `s`
@@ -45,12 +44,12 @@ enum Item {
     Parenthesis(Option<u32>, Flags),
 }
 
-struct Parser<'a, 'c> {
-    cx: &'c mut Context,
-    cursor: Cursor<'a>,
+pub(super) struct Parser<'a, 'c> {
+    pub(super) cx: &'c mut Context,
+    pub(super) cursor: Cursor<'a>,
     tree: Tree,
     stack: Vec<Item>,
-    flags: Flags,
+    pub(super) flags: Flags,
     /// Where the repetition operator begins that has just been read.
     last_repeat: Option<usize>,
 }
@@ -127,7 +126,7 @@ impl<'a> Parser<'a, '_> {
         self.stack.push(item);
     }
 
-    fn look(&mut self, length: usize, look: Look) -> Outcome<()> {
+    pub(super) fn look(&mut self, length: usize, look: Look) -> Outcome<()> {
         self.cursor.position += length;
         self.push(Kind::Look(look))
     }
@@ -148,7 +147,7 @@ impl<'a> Parser<'a, '_> {
         Ok(())
     }
 
-    fn literal(&mut self, rune: u32) -> Outcome<()> {
+    pub(super) fn literal(&mut self, rune: u32) -> Outcome<()> {
         if !self.flags.is_folded {
             return self.push(Kind::Rune(rune));
         }
@@ -157,7 +156,7 @@ impl<'a> Parser<'a, '_> {
         self.push_class(class, false)
     }
 
-    fn push_class(&mut self, class: Builder, is_negated: bool) -> Outcome<()> {
+    pub(super) fn push_class(&mut self, class: Builder, is_negated: bool) -> Outcome<()> {
         let class = class.finish(is_negated);
         if let [(low, high)] = *class.0
             && low == high
@@ -351,175 +350,10 @@ impl<'a> Parser<'a, '_> {
         self.repeat(start, least, most, true)?;
         Ok(Some(start))
     }
-
-    // --- escapes and classes
-
-    /// Everything that begins with a backslash, outside of brackets.
-    fn backslash(&mut self) -> Outcome<()> {
-        let start = self.cursor.position;
-        match self.cursor.at(1) {
-            Some(b'A') => return self.look(2, Look::TextStart),
-            Some(b'z') => return self.look(2, Look::TextEnd),
-            Some(b'b') => return self.look(2, Look::WordBoundary),
-            Some(b'B') => return self.look(2, Look::NoWordBoundary),
-            Some(b'C') => {
-                self.cursor.position += 2;
-                return Err(Mistake::new(INVALID_ESCAPE, self.cursor.since(start)).into());
-            }
-            Some(b'Q') => return self.quoted(),
-            _ => {}
-        }
-        let mut class = Builder::default();
-        if self.class_escape(&mut class)? {
-            return self.push_class(class, false);
-        }
-        let rune = self.cursor.escape()?;
-        self.literal(rune)
-    }
-
-    /// `\Q...\E`
-    fn quoted(&mut self) -> Outcome<()> {
-        self.cursor.position += 2;
-        let rest = self.cursor.rest();
-        let length = rest.windows(2).position(|pair| pair == br"\E");
-        let end = self.cursor.position + length.unwrap_or(rest.len());
-        let literal = self.cursor.text.get(..end).unwrap_or_default();
-        let mut cursor = Cursor {
-            text: literal,
-            ..self.cursor
-        };
-        while !cursor.is_at_end() {
-            let rune = cursor.rune()?;
-            self.literal(rune)?;
-        }
-        self.cursor.position = end + length.map_or(0, |_| 2);
-        Ok(())
-    }
-
-    /// Takes `\d` and its like, `\pL` or `\p{Greek}` off and adds it to `class`; `false` where none is next.
-    fn class_escape(&mut self, class: &mut Builder) -> Outcome<bool> {
-        if self.cursor.at(0) != Some(b'\\') {
-            return Ok(false);
-        }
-        let (group, is_negated) = match self.cursor.at(1) {
-            Some(b'p' | b'P') => return self.unicode_class(class).map(|()| true),
-            Some(b'd') => (class::DIGIT, false),
-            Some(b'D') => (class::DIGIT, true),
-            Some(b's') => (class::SPACE, false),
-            Some(b'S') => (class::SPACE, true),
-            Some(b'w') => (class::WORD, false),
-            Some(b'W') => (class::WORD, true),
-            _ => return Ok(false),
-        };
-        self.cursor.position += 2;
-        class.add_group(self.cx, group, self.flags.is_folded, is_negated)?;
-        Ok(true)
-    }
-
-    fn unicode_class(&mut self, class: &mut Builder) -> Outcome<()> {
-        let start = self.cursor.position;
-        let rest = self.cursor.rest();
-        let mut is_negated = self.cursor.at(1) == Some(b'P');
-        self.cursor.position += 2;
-        let name = if self.cursor.rune()? == u32::from(b'{') {
-            let Some(end) = rest.iter().position(|byte| *byte == b'}') else {
-                check_utf8(rest)?;
-                return Err(Mistake::new(INVALID_RANGE, rest).into());
-            };
-            self.cursor.position = start + end + 1;
-            let name = rest.get(3..end).unwrap_or_default();
-            check_utf8(name)?;
-            name
-        } else {
-            self.cursor.since(start + 2)
-        };
-        let name = match name {
-            [b'^', name @ ..] => {
-                is_negated = !is_negated;
-                name
-            }
-            name => name,
-        };
-        let Some(ranges) = class::unicode(self.cx, name)? else {
-            return Err(Mistake::new(INVALID_RANGE, self.cursor.since(start)).into());
-        };
-        class.add_group(self.cx, &ranges, self.flags.is_folded, is_negated)?;
-        Ok(())
-    }
-
-    /// `[...]`
-    fn class(&mut self) -> Outcome<()> {
-        let whole = self.cursor.rest();
-        self.cursor.position += 1;
-        let is_negated = self.cursor.at(0) == Some(b'^');
-        self.cursor.position += usize::from(is_negated);
-        let mut class = Builder::default();
-        let mut is_first = true;
-        while is_first || self.cursor.at(0) != Some(b']') {
-            is_first = false;
-            self.cx.allocate(8)?;
-            if self.posix_class(&mut class)? || self.class_escape(&mut class)? {
-                continue;
-            }
-            self.range(&mut class, whole)?;
-        }
-        self.cursor.position += 1;
-        self.push_class(class, is_negated)
-    }
-
-    /// `[:alpha:]`
-    fn posix_class(&mut self, class: &mut Builder) -> Outcome<bool> {
-        let [b'[', b':', behind @ ..] = self.cursor.rest() else {
-            return Ok(false);
-        };
-        let Some(length) = behind.windows(2).position(|pair| pair == b":]") else {
-            // What is looked through in vain may be looked through again.
-            self.cx.work(behind.len() as u64 / 64)?;
-            return Ok(false);
-        };
-        let start = self.cursor.position;
-        self.cursor.position += length + 4;
-        let name = behind.get(..length).unwrap_or_default();
-        let Some((group, is_negated)) = class::posix(name) else {
-            return Err(Mistake::new(INVALID_RANGE, self.cursor.since(start)).into());
-        };
-        class.add_group(self.cx, group, self.flags.is_folded, is_negated)?;
-        Ok(true)
-    }
-
-    /// One rune of a class or a range of them.
-    fn range(&mut self, class: &mut Builder, whole: &'a [u8]) -> Outcome<()> {
-        let start = self.cursor.position;
-        let low = self.class_rune(whole)?;
-        let mut high = low;
-        let is_range =
-            self.cursor.at(0) == Some(b'-') && self.cursor.at(1).is_some_and(|next| next != b']');
-        if is_range {
-            self.cursor.position += 1;
-            high = self.class_rune(whole)?;
-            if high < low {
-                return Err(Mistake::new(INVALID_RANGE, self.cursor.since(start)).into());
-            }
-        }
-        if self.flags.is_folded {
-            class.add_folded(self.cx, low, high)?;
-        } else {
-            class.add(low, high);
-        }
-        Ok(())
-    }
-
-    fn class_rune(&mut self, whole: &'a [u8]) -> Result<u32, Mistake> {
-        match self.cursor.at(0) {
-            None => Err(Mistake::new("missing closing ]", whole)),
-            Some(b'\\') => self.cursor.escape(),
-            Some(_) => self.cursor.rune(),
-        }
-    }
 }
 
 /// Fails where `text` is not UTF-8, with what follows from there on.
-fn check_utf8(text: &[u8]) -> Result<(), Mistake> {
+pub(super) fn check_utf8(text: &[u8]) -> Result<(), Mistake> {
     match std::str::from_utf8(text) {
         Ok(_) => Ok(()),
         Err(error) => {
