@@ -68,22 +68,28 @@ impl Flags {
     /// `%q`: text in quotes.
     pub(super) fn quoted(&self, cx: &mut Context, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let bytes = self.truncate(bytes);
-        let mut quoted = Zeroizing::new(Vec::new());
-        if self.sharp && quote::can_backquote(bytes) {
-            cx.allocate(bytes.len().saturating_add(2))?;
-            quoted.reserve_exact(bytes.len() + 2);
-            quoted.push(b'`');
-            quoted.extend_from_slice(bytes);
-            quoted.push(b'`');
-        } else {
-            cx.allocate(bytes.len().saturating_mul(4).saturating_add(2))?;
-            if self.plus {
-                quote::quote_ascii(bytes, &mut quoted);
-            } else {
-                quote::quote(bytes, &mut quoted);
-            }
+        cx.allocate(bytes.len().saturating_mul(4).saturating_add(2))?;
+        if self.width.unwrap_or(0) == 0 {
+            self.quote(bytes, out);
+            return Ok(());
         }
+        let mut quoted = Zeroizing::new(Vec::new());
+        self.quote(bytes, &mut quoted);
         self.pad(cx, &quoted, out)
+    }
+
+    /// In backquotes if the sharp flag asks for them and they can be, else in double quotes.
+    fn quote(&self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.sharp && quote::can_backquote(bytes) {
+            buffer::reserve(out, bytes.len().saturating_add(2));
+            out.push(b'`');
+            out.extend_from_slice(bytes);
+            out.push(b'`');
+        } else if self.plus {
+            quote::quote_ascii(bytes, out);
+        } else {
+            quote::quote(bytes, out);
+        }
     }
 
     /// `%x` and `%X` of text.
@@ -140,14 +146,13 @@ impl Flags {
         if self.precision == Some(0) && magnitude == 0 {
             return unfilled.padding(cx, self.width.unwrap_or(0), out);
         }
-        let (radix, digits) = match base {
-            Base::Binary => (2, integer::LOWER),
-            Base::Octal | Base::OctalPrefixed => (8, integer::LOWER),
-            Base::Decimal => (10, integer::LOWER),
-            Base::Hexadecimal => (16, integer::LOWER),
-            Base::HexadecimalUpper => (16, integer::UPPER),
+        let number = match base {
+            Base::Binary => Digits::binary(magnitude, 1, integer::LOWER),
+            Base::Octal | Base::OctalPrefixed => Digits::binary(magnitude, 3, integer::LOWER),
+            Base::Decimal => Digits::decimal(magnitude),
+            Base::Hexadecimal => Digits::binary(magnitude, 4, integer::LOWER),
+            Base::HexadecimalUpper => Digits::binary(magnitude, 4, integer::UPPER),
         };
-        let number = Digits::new(magnitude, radix, digits);
         let number = number.as_bytes();
         let sign = self.sign(negative);
         let zeros = self
@@ -182,7 +187,7 @@ impl Flags {
 
     /// `%U`: `U+0078`, with the sharp flag `U+0078 'x'`.
     pub(super) fn unicode(&self, cx: &mut Context, code: u64, out: &mut Vec<u8>) -> Result<()> {
-        let digits = Digits::new(code, 16, integer::UPPER);
+        let digits = Digits::binary(code, 4, integer::UPPER);
         let digits = digits.as_bytes();
         let zeros = self
             .precision
@@ -239,6 +244,12 @@ impl Flags {
         let precision = self.precision.or(precision);
         cx.allocate(precision.unwrap_or(0).saturating_add(FLOAT))?;
         let format = if verb == b'v' { b'g' } else { verb };
+        let is_plain = self.width.is_none() && !self.plus && !self.space && !self.sharp;
+        if is_plain {
+            buffer::reserve(out, precision.unwrap_or(0).saturating_add(FLOAT));
+            float::append(value, format, precision, out);
+            return Ok(());
+        }
         let mut number = Zeroizing::new(Vec::with_capacity(32));
         float::append(value.abs(), format, precision, &mut number);
         let negative = value.is_sign_negative() && !value.is_nan();

@@ -80,6 +80,8 @@ pub(crate) fn append(value: f64, verb: u8, precision: Option<usize>, out: &mut V
                 out,
             );
         }
+        // Small whole numbers, the most frequent ones, are their own digits.
+        (_, None) if value < 1e6 && value.trunc() == value => integer::unsigned(value as u64, out),
         (_, None) => {
             let digits = Shortest::shortest(value);
             general(digits.significant(), digits.point(), None, verb, out);

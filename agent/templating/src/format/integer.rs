@@ -25,26 +25,47 @@ pub(crate) fn unsigned(value: u64, out: &mut Vec<u8>) {
         out.push(b'0' + value as u8);
         return;
     }
-    out.extend_from_slice(Digits::new(value, 10, LOWER).as_bytes());
+    out.extend_from_slice(Digits::decimal(value).as_bytes());
 }
 
 // === impl Digits ===
 
 impl Digits {
-    /// The digits of `value` in a base from 2 to 16.
-    pub(crate) fn new(mut value: u64, base: u64, digits: &[u8; 17]) -> Self {
-        let mut this = Self {
-            buffer: [0; 64],
-            start: 64,
-        };
+    /// The digits of `value` in base 10.
+    pub(crate) fn decimal(mut value: u64) -> Self {
+        let mut this = Self::empty();
         loop {
-            this.start -= 1;
-            this.buffer[this.start] = digits[(value % base) as usize];
-            value /= base;
+            this.push(b'0' + (value % 10) as u8);
+            value /= 10;
             if value == 0 {
                 return this;
             }
         }
+    }
+
+    /// The digits of `value` in the base that is two to the power of `bits`, which is at most 4.
+    pub(crate) fn binary(mut value: u64, bits: u32, digits: &[u8; 17]) -> Self {
+        let mask = (1 << bits) - 1;
+        let mut this = Self::empty();
+        loop {
+            this.push(digits[(value & mask) as usize]);
+            value >>= bits;
+            if value == 0 {
+                return this;
+            }
+        }
+    }
+
+    fn empty() -> Self {
+        Self {
+            buffer: [0; 64],
+            start: 64,
+        }
+    }
+
+    fn push(&mut self, digit: u8) {
+        self.start -= 1;
+        self.buffer[self.start] = digit;
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

@@ -89,6 +89,7 @@ impl<'a> Printer<'a> {
         match value {
             Value::Nil if self.flags.sharp_v => self.literal("interface {}(nil)"),
             Value::Nil => self.literal("<nil>"),
+            _ if has_no_methods(value) => self.composite(value, verb, false),
             _ => self.with_methods(value, verb, false),
         }
     }
