@@ -3,6 +3,9 @@
 pub(super) mod copy;
 pub(super) mod merge;
 
+#[cfg(test)]
+mod tests;
+
 use super::{Function, Parameter, any, dict, text};
 use crate::context::Context;
 use crate::convert::to_text;
@@ -154,32 +157,45 @@ fn new(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     Ok(Value::Dict(dict))
 }
 
+/// Argument `index` as a key, paid for a search in `dicts` dicts.
+fn key<'a>(
+    cx: &mut Context,
+    arguments: &'a [Value],
+    index: usize,
+    dicts: usize,
+) -> Result<&'a Text> {
+    let key = text(arguments, index)?;
+    let units = key.bytes().len() / 64 + 1;
+    cx.work(units.saturating_mul(dicts) as u64)?;
+    Ok(key)
+}
+
 fn get(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
-    match dict(arguments, 0)?.get(text(arguments, 1)?.bytes()) {
+    match dict(arguments, 0)?.get(key(cx, arguments, 1, 1)?.bytes()) {
         Some(value) => Ok(value),
         None => cx.text(""),
     }
 }
 
 fn set(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
-    let (dict, key) = (dict(arguments, 0)?, text(arguments, 1)?);
+    let (dict, key) = (dict(arguments, 0)?, key(cx, arguments, 1, 1)?);
     insert(cx, dict, key.clone(), any(arguments, 2)?.clone())?;
     Ok(Value::Dict(dict.clone()))
 }
 
-fn unset(_cx: &mut Context, arguments: &[Value]) -> Result<Value> {
+fn unset(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let dict = dict(arguments, 0)?;
-    dict.remove(text(arguments, 1)?.bytes());
+    dict.remove(key(cx, arguments, 1, 1)?.bytes());
     Ok(Value::Dict(dict.clone()))
 }
 
-fn has_key(_cx: &mut Context, arguments: &[Value]) -> Result<Value> {
-    let key = text(arguments, 1)?;
+fn has_key(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
+    let key = key(cx, arguments, 1, 1)?;
     Ok(Value::Bool(dict(arguments, 0)?.contains(key.bytes())))
 }
 
 fn pluck(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
-    let key = text(arguments, 0)?;
+    let key = key(cx, arguments, 0, arguments.len())?;
     let dicts = arguments.iter().filter_map(|value| match value {
         Value::Dict(dict) => Some(dict),
         _ => None,
@@ -211,7 +227,7 @@ fn pick(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let picked = cx.dict()?;
     let dict = dict(arguments, 0)?;
     for index in 1..arguments.len() {
-        let key = text(arguments, index)?;
+        let key = key(cx, arguments, index, 1)?;
         if let Some(value) = dict.get(key.bytes()) {
             insert(cx, &picked, key.clone(), value)?;
         }
@@ -225,7 +241,7 @@ fn omit(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
         insert(cx, &kept, key, value)?;
     }
     for index in 1..arguments.len() {
-        kept.remove(text(arguments, index)?.bytes());
+        kept.remove(key(cx, arguments, index, 1)?.bytes());
     }
     Ok(Value::Dict(kept))
 }
@@ -245,13 +261,12 @@ fn dig(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
             return Err(conversion(key, "string"));
         }
     }
-    cx.work(keys.len() as u64)?;
     let mut value = Value::Dict(dict.clone());
     for index in 0..keys.len() {
         let Value::Dict(dict) = &value else {
             return Err(conversion(&value, "map[string]interface {}"));
         };
-        match dict.get(text(keys, index)?.bytes()) {
+        match dict.get(key(cx, keys, index, 1)?.bytes()) {
             Some(next) => value = next,
             None => return Ok(default.clone()),
         }

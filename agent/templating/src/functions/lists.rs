@@ -1,8 +1,11 @@
 //! Lists and what they hold. A list of any type is taken; results are lists of any values.
 
 pub(super) mod choice;
+
 pub(super) mod ends;
 pub(super) mod select;
+#[cfg(test)]
+mod tests;
 
 use crate::failure::{Failure, Result};
 use crate::value::{List, Value};

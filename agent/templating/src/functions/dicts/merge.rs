@@ -121,8 +121,12 @@ fn merge_all(cx: &mut Context, arguments: &[Value], mode: Mode) -> Result<Option
 
 /// Merges `source` into `target`; `false` where types differ.
 fn merge_dict(cx: &mut Context, target: &Dict, source: &Dict, mode: Mode) -> Result<bool> {
-    for (key, value) in source.entries() {
-        cx.work(1)?;
+    for key in source.keys() {
+        // A merge into a dict that both share may have changed the source.
+        let Some(value) = source.get(key.bytes()) else {
+            continue;
+        };
+        cx.work(key.bytes().len() as u64 / 64 + 1)?;
         let present = target.get(key.bytes());
         if matches!(value, Value::Nil) {
             if mode == Mode::Overwrite {

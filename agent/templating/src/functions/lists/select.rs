@@ -1,6 +1,6 @@
 //! Elements by place or by value.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use super::super::{Function, Parameter, any, int};
 use super::list_or;
@@ -167,10 +167,11 @@ fn compact(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 
 fn uniq(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let list = list_or(any(arguments, 0)?, "Cannot find uniq on type")?;
-    let mut scalars = BTreeSet::new();
+    let mut scalars = HashSet::new();
     let mut others = Vec::new();
     let mut kept = Vec::new();
     for value in list.values() {
+        cx.work(value.as_bytes().map_or(0, <[u8]>::len) as u64 / 64)?;
         let is_new = match Scalar::of(value) {
             Some(scalar) => scalars.insert(scalar),
             None => !contains(cx, &others, value)?,
@@ -187,7 +188,7 @@ fn uniq(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 }
 
 /// A value that equals only what has the same type and bits, so that it can be looked up.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, Hash)]
 enum Scalar<'a> {
     Nil,
     Bool(bool),

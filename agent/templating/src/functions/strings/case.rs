@@ -1,7 +1,7 @@
 //! Upper, lower and title case. Mapping is rune to rune; bytes that are not UTF-8 become U+FFFD.
 
 use super::super::{Function, Parameter, text};
-use super::{buffer, mapped_len};
+use super::{buffer, look, mapped_len};
 use crate::context::Context;
 use crate::failure::Result;
 use crate::unicode::{self, Class};
@@ -73,6 +73,7 @@ pub(in crate::functions) const FUNCTIONS: &[Function] = &[
 fn upper(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let text = text(arguments, 0)?;
     let bytes = text.bytes();
+    look(cx, bytes)?;
     if !bytes.is_ascii() {
         return map(cx, text, unicode::to_upper);
     }
@@ -85,6 +86,7 @@ fn upper(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 fn lower(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let text = text(arguments, 0)?;
     let bytes = text.bytes();
+    look(cx, bytes)?;
     if !bytes.is_ascii() {
         return map(cx, text, unicode::to_lower);
     }

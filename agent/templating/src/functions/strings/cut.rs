@@ -1,7 +1,7 @@
 //! Parts of strings, by bytes.
 
 use super::super::{Function, Parameter, int, text};
-use super::{buffer, part};
+use super::{buffer, look, part};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::unicode;
@@ -131,17 +131,19 @@ const ELLIPSIS: &[u8] = b"...";
 
 fn trim(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let text = text(arguments, 0)?;
+    look(cx, text.bytes())?;
     part(cx, text, trimmed(text.bytes(), unicode::is_space))
 }
 
 fn trim_all(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (set, text) = (text(arguments, 0)?.bytes(), text(arguments, 1)?);
+    look(cx, text.bytes())?;
     let trimmed = match set {
         [only] if only.is_ascii() => trimmed(text.bytes(), |rune| rune == char::from(*only)),
         set => {
             // Each rune at an end is looked up in the set.
             let lookups = text.bytes().len().saturating_mul(set.len());
-            cx.work(lookups as u64 / 1024)?;
+            cx.work(lookups as u64 / 64)?;
             trimmed(text.bytes(), |rune| {
                 unicode::runes(set).any(|other| other == rune)
             })
@@ -167,6 +169,7 @@ fn trimmed(mut bytes: &[u8], passes: impl Fn(char) -> bool) -> &[u8] {
 
 fn trim_suffix(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (suffix, text) = (text(arguments, 0)?, text(arguments, 1)?);
+    look(cx, suffix.bytes())?;
     let bytes = text.bytes();
     part(
         cx,
@@ -177,6 +180,7 @@ fn trim_suffix(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 
 fn trim_prefix(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (prefix, text) = (text(arguments, 0)?, text(arguments, 1)?);
+    look(cx, prefix.bytes())?;
     let bytes = text.bytes();
     part(
         cx,
@@ -313,6 +317,7 @@ fn initials(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 
 fn no_space(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let text = text(arguments, 0)?;
+    look(cx, text.bytes())?;
     let runes = text.bytes().iter().map(|byte| char::from(*byte));
     let kept = runes.filter(|rune| !unicode::is_space(*rune));
     if kept.clone().count() == text.bytes().len() {

@@ -2,6 +2,7 @@
 
 use super::super::{Function, Parameter, any, text};
 use super::buffer;
+use crate::buffer::extend;
 use crate::context::Context;
 use crate::convert::{to_text, to_texts};
 use crate::failure::{Failure, Result};
@@ -124,9 +125,9 @@ fn quote(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 
 fn single_quote(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     each(cx, arguments, |cx, value, out| {
-        out.push(b'\'');
+        extend(out, b"'");
         format::display(cx, value, out)?;
-        out.push(b'\'');
+        extend(out, b"'");
         Ok(())
     })
 }
@@ -152,7 +153,7 @@ fn each(
         .filter(|value| !matches!(value, Value::Nil));
     for (index, value) in present.enumerate() {
         if index > 0 {
-            out.push(b' ');
+            extend(&mut out, b" ");
         }
         append(cx, value, &mut out)?;
     }
@@ -184,8 +185,7 @@ fn sort_alpha(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
         let only = to_text(cx, value)?;
         return strings(cx, vec![only]);
     };
-    let len = list.len();
-    cx.work((len as u64).saturating_mul(u64::from(len.max(1).ilog2())) / 8)?;
+    pay_for_sorting(cx, list)?;
     if list.element() == Element::Text {
         cx.allocate(list.capacity().saturating_mul(size_of::<Value>()))?;
         if list.sort_texts() {
@@ -195,6 +195,16 @@ fn sort_alpha(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let mut texts = to_texts(cx, value)?;
     texts.sort_unstable();
     strings(cx, texts)
+}
+
+/// A comparison may have to look at all of a text.
+fn pay_for_sorting(cx: &mut Context, list: &List) -> Result<()> {
+    let lengths = list.values().iter().filter_map(Value::as_bytes);
+    let bytes = lengths
+        .map(|bytes| bytes.len() as u64)
+        .fold(0, u64::saturating_add);
+    let rounds = u64::from(list.len().max(1).ilog2());
+    cx.work((bytes / 64 + list.len() as u64 / 8).saturating_mul(rounds))
 }
 
 fn join(cx: &mut Context, arguments: &[Value]) -> Result<Value> {

@@ -1,9 +1,9 @@
 //! Strings in strings.
 
-use memchr::memmem;
+use memchr::{memchr_iter, memmem};
 
 use super::super::{Function, Parameter, int, text};
-use super::buffer;
+use super::{buffer, look};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::unicode;
@@ -72,47 +72,66 @@ pub(in crate::functions) const FUNCTIONS: &[Function] = &[
     },
 ];
 
-fn contains(_cx: &mut Context, arguments: &[Value]) -> Result<Value> {
-    let (part, whole) = (text(arguments, 0)?, text(arguments, 1)?);
-    let found = memmem::find(whole.bytes(), part.bytes());
-    Ok(Value::Bool(found.is_some()))
+fn contains(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
+    let (part, whole) = two(cx, arguments)?;
+    Ok(Value::Bool(memmem::find(whole, part).is_some()))
 }
 
-fn has_prefix(_cx: &mut Context, arguments: &[Value]) -> Result<Value> {
-    let (prefix, whole) = (text(arguments, 0)?, text(arguments, 1)?);
-    Ok(Value::Bool(whole.bytes().starts_with(prefix.bytes())))
+fn has_prefix(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
+    let (prefix, whole) = two(cx, arguments)?;
+    Ok(Value::Bool(whole.starts_with(prefix)))
 }
 
-fn has_suffix(_cx: &mut Context, arguments: &[Value]) -> Result<Value> {
-    let (suffix, whole) = (text(arguments, 0)?, text(arguments, 1)?);
-    Ok(Value::Bool(whole.bytes().ends_with(suffix.bytes())))
+fn has_suffix(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
+    let (suffix, whole) = two(cx, arguments)?;
+    Ok(Value::Bool(whole.ends_with(suffix)))
+}
+
+/// The bytes of both arguments, paid for a look at them.
+fn two<'a>(cx: &mut Context, arguments: &'a [Value]) -> Result<(&'a [u8], &'a [u8])> {
+    let (part, whole) = (text(arguments, 0)?.bytes(), text(arguments, 1)?.bytes());
+    look(cx, part)?;
+    look(cx, whole)?;
+    Ok((part, whole))
 }
 
 fn replace(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (old, new) = (text(arguments, 0)?.bytes(), text(arguments, 1)?.bytes());
     let whole = text(arguments, 2)?;
+    let bytes = whole.bytes();
+    look(cx, old)?;
+    look(cx, bytes)?;
     if old == new {
         return Ok(Value::Text(whole.clone()));
     }
     if old.is_empty() {
-        return replace_nothing(cx, whole.bytes(), new);
+        return replace_nothing(cx, bytes, new);
     }
-    let bytes = whole.bytes();
-    let finder = memmem::Finder::new(old);
-    let count = finder.find_iter(bytes).count();
+    let mut count = 0_usize;
+    for_each_match(bytes, old, |_| count += 1);
     if count == 0 {
         return Ok(Value::Text(whole.clone()));
     }
+    // Each takes longer than the bytes between them.
+    cx.work(count as u64 / 16)?;
     let kept = bytes.len().saturating_sub(count.saturating_mul(old.len()));
     let mut out = buffer(cx, count.saturating_mul(new.len()).saturating_add(kept))?;
     let mut start = 0;
-    for end in finder.find_iter(bytes) {
+    for_each_match(bytes, old, |end| {
         out.extend_from_slice(bytes.get(start..end).unwrap_or_default());
         out.extend_from_slice(new);
         start = end + old.len();
-    }
+    });
     out.extend_from_slice(bytes.get(start..).unwrap_or_default());
     Ok(Value::Text(Text::new(out)))
+}
+
+/// Calls `take` with where each occurrence of `part` starts that does not overlap with one before.
+fn for_each_match(bytes: &[u8], part: &[u8], take: impl FnMut(usize)) {
+    match part {
+        [byte] => memchr_iter(*byte, bytes).for_each(take),
+        part => memmem::find_iter(bytes, part).for_each(take),
+    }
 }
 
 /// `new` at the ends of `bytes` and between all runes.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use memchr::memmem::Finder;
 
 use super::super::{Function, Parameter, int, text};
+use super::look;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::unicode;
@@ -53,11 +54,13 @@ const ENTRY: usize = 64;
 
 fn split(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (separator, text) = (text(arguments, 0)?, text(arguments, 1)?);
+    look(cx, separator.bytes())?;
     numbered(cx, Parts::new(text, separator, usize::MAX))
 }
 
 fn split_n(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (separator, text) = (text(arguments, 0)?, text(arguments, 2)?);
+    look(cx, separator.bytes())?;
     // Any negative limit is none.
     let limit = usize::try_from(int(arguments, 1)?).unwrap_or(usize::MAX);
     numbered(cx, Parts::new(text, separator, limit))
@@ -77,6 +80,7 @@ fn numbered(cx: &mut Context, parts: Parts<'_>) -> Result<Value> {
 
 fn split_list(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (separator, text) = (text(arguments, 0)?, text(arguments, 1)?);
+    look(cx, separator.bytes())?;
     let mut values = Vec::new();
     for part in Parts::new(text, separator, usize::MAX) {
         cx.allocate(part.len() + PART)?;

@@ -3,8 +3,8 @@
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::super::{Function, Parameter, int, text};
-use super::buffer;
 use super::search::negative_count;
+use super::{buffer, look};
 use crate::context::Context;
 use crate::failure::Result;
 use crate::value::{Text, Value};
@@ -69,6 +69,7 @@ fn indented(cx: &mut Context, arguments: &[Value], start: &[u8]) -> Result<Value
     let Ok(blanks) = usize::try_from(blanks) else {
         return Err(negative_count());
     };
+    look(cx, bytes)?;
     let lines = memchr_iter(b'\n', bytes).count() + 1;
     let padding = lines.saturating_mul(blanks);
     let mut out = buffer(cx, padding.saturating_add(bytes.len() + start.len()))?;
@@ -103,6 +104,7 @@ fn wrapped(
     cuts: bool,
 ) -> Result<Value> {
     let bytes = text.bytes();
+    look(cx, bytes)?;
     let width = usize::try_from(width.max(1)).unwrap_or(usize::MAX);
     // Once for the length, once for the bytes.
     let mut len = 0_usize;
