@@ -12,6 +12,7 @@ pub(crate) mod quote;
 
 mod directives;
 mod fields;
+mod structs;
 mod verbs;
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 use zeroize::Zeroizing;
 
 use super::fields::{Base, Flags};
+use super::structs::{
+    Content, Field, certificate_fields, location_fields, time_fields, version_fields,
+};
 use super::{append, integer, method_text};
 use crate::context::Context;
 use crate::failure::Result;
-use crate::time::{Time, Zone};
-use crate::value::{Certificate, Element, List, Text, Value};
-use crate::version::Version;
+use crate::value::{Element, List, Text, Value};
 
 /// What stands for the address of anything: real ones would tell about this process and differ with each render.
 const ADDRESS: u64 = 0xc0_0001_0000;
@@ -20,21 +21,6 @@ pub(super) struct Printer<'a> {
     flags: Flags,
     /// Inside the report of a bad verb, where no `String` method is called.
     reporting: bool,
-}
-
-/// A field of a struct.
-struct Field {
-    name: &'static str,
-    content: Content,
-}
-
-/// What a field holds.
-enum Content {
-    Value(Value),
-    /// A nil slice of the named type.
-    NilSlice(&'static str),
-    /// A pointer of the named type, not followed; `None` is nil.
-    Pointer(&'static str, Option<Value>),
 }
 
 // === impl Printer ===
@@ -476,65 +462,4 @@ fn bytes_of(list: &List) -> impl Iterator<Item = u8> {
         Value::Uint8(byte) => *byte,
         _ => 0,
     })
-}
-
-fn value_field(name: &'static str, value: Value) -> Field {
-    Field {
-        name,
-        content: Content::Value(value),
-    }
-}
-
-fn certificate_fields(certificate: &Certificate) -> [Field; 2] {
-    [
-        value_field("Cert", Value::Text(certificate.certificate.clone())),
-        value_field("Key", Value::Text(certificate.key.clone())),
-    ]
-}
-
-fn version_fields(version: &Version) -> [Field; 6] {
-    [
-        value_field("major", Value::Uint64(version.major())),
-        value_field("minor", Value::Uint64(version.minor())),
-        value_field("patch", Value::Uint64(version.patch())),
-        value_field("pre", Value::Text(version.prerelease().clone())),
-        value_field("metadata", Value::Text(version.metadata().clone())),
-        value_field("original", Value::Text(version.original().clone())),
-    ]
-}
-
-fn time_fields(time: &Time) -> [Field; 3] {
-    let (wall, extension) = time.raw();
-    let location = match time.zone() {
-        Zone::Utc => None,
-        zone => Some(Value::Location(zone.clone())),
-    };
-    [
-        value_field("wall", Value::Uint64(wall)),
-        value_field("ext", Value::Int64(extension)),
-        Field {
-            name: "loc",
-            content: Content::Pointer("*time.Location", location),
-        },
-    ]
-}
-
-/// As those of UTC, which has no table.
-fn location_fields(zone: &Zone) -> [Field; 7] {
-    let slice = |name, type_name| Field {
-        name,
-        content: Content::NilSlice(type_name),
-    };
-    [
-        value_field("name", Value::of(zone.name())),
-        slice("zone", "[]time.zone"),
-        slice("tx", "[]time.zoneTrans"),
-        value_field("extend", Value::of("")),
-        value_field("cacheStart", Value::Int64(0)),
-        value_field("cacheEnd", Value::Int64(0)),
-        Field {
-            name: "cacheZone",
-            content: Content::Pointer("*time.zone", None),
-        },
-    ]
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use latchkey_secret::SecretData;
 
+use super::Function;
 use crate::context::Context;
 use crate::error::RenderError;
 use crate::limits::{Limit, Limits};
@@ -40,6 +41,14 @@ pub(crate) fn render(template: &str) -> String {
 pub(crate) fn limited(template: &str, limits: Limits) -> Result<String, Option<Limit>> {
     let output = outcome(template, limits).map_err(|error| error.limit())?;
     Ok(show(&output))
+}
+
+/// Renders the example of each function.
+pub(crate) fn check_examples(functions: &[Function]) {
+    for function in functions {
+        let (template, expected) = function.example;
+        assert_eq!(render(template), expected, "{template}");
+    }
 }
 
 fn outcome(template: &str, limits: Limits) -> Result<Vec<u8>, RenderError> {

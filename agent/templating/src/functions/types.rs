@@ -114,3 +114,19 @@ fn deep_equal(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let equal = convert::deep_equal(cx, any(arguments, 0)?, any(arguments, 1)?)?;
     Ok(Value::Bool(equal))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::functions::testing::{check_examples, render};
+
+    #[test]
+    fn examples_render_as_they_say() {
+        check_examples(super::FUNCTIONS);
+    }
+
+    #[test]
+    fn a_pointer_is_like_its_type() {
+        let template = r#"{{ $v := semver "1.2.3" }}{{ typeIs "semver.Version" $v }} {{ typeIsLike "semver.Version" $v }} {{ typeIsLike "*semver.Version" $v }} {{ kindOf $v }} {{ typeOf $v.IncMajor }}"#;
+        assert_eq!(render(template), "false true true ptr semver.Version");
+    }
+}

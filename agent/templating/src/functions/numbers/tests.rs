@@ -1,6 +1,6 @@
 //! Expected texts are those of Go 1.26 with sprig 3.3.
 
-use crate::functions::testing::{limited, render};
+use crate::functions::testing::{check_examples, limited, render};
 use crate::limits::{Limit, Limits};
 
 /// Renders each template and compares with what Go's engine gave.
@@ -130,4 +130,9 @@ fn huge_sequences_stop_at_a_limit() {
             "{template}"
         );
     }
+}
+
+#[test]
+fn examples_render_as_they_say() {
+    check_examples(super::FUNCTIONS);
 }

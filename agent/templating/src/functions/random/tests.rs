@@ -1,4 +1,4 @@
-use crate::functions::testing::{limited, render};
+use crate::functions::testing::{check_examples, limited, render};
 use crate::limits::{Limit, Limits};
 
 #[test]
@@ -80,4 +80,9 @@ fn random_bytes_are_paid_for() {
             "{template}"
         );
     }
+}
+
+#[test]
+fn examples_render_as_they_say() {
+    check_examples(super::FUNCTIONS);
 }
