@@ -22,7 +22,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "certificate",
-        summary: "a certificate and its key from base64 of their PEM texts, checked to be such",
+        summary: "A certificate and its key from base64 of their PEM texts, checked to be such.",
         source: "sprig",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ecdsa\") }}{{ (buildCustomCert (b64enc .Cert) (b64enc .Key)).Cert | eq .Cert }}{{ end }}",
@@ -35,7 +35,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Int],
         variadic: None,
         result: "certificate",
-        summary: "a new certificate authority with a common name, valid for a number of days, with a new RSA key of 2048 bits",
+        summary: "A new certificate authority with a common name, valid for a number of days, with a new RSA key of 2048 bits.",
         source: "sprig",
         example: (
             "{{ (genCA \"my ca\" 365).Cert | trunc 27 }}",
@@ -51,7 +51,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Int, Parameter::Text],
         variadic: None,
         result: "certificate",
-        summary: "a new certificate authority with a common name, valid for a number of days, with a private key in PEM",
+        summary: "A new certificate authority with a common name, valid for a number of days, with a private key in PEM.",
         source: "sprig",
         example: (
             "{{ (genCAWithKey \"my ca\" 365 (genPrivateKey \"ecdsa\")).Cert | trunc 27 }}",
@@ -72,7 +72,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ],
         variadic: None,
         result: "certificate",
-        summary: "a new self-signed certificate with a common name, IPs and DNS names, valid for a number of days, with a new RSA key",
+        summary: "A new self-signed certificate with a common name, IPs and DNS names, valid for a number of days, with a new RSA key.",
         source: "sprig",
         example: (
             "{{ (genSelfSignedCert \"x\" (list \"192.0.2.1\") (list \"x.test\") 30).Cert | certSANs }}",
@@ -94,7 +94,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ],
         variadic: None,
         result: "certificate",
-        summary: "a new self-signed certificate with a common name, IPs and DNS names, valid for a number of days, with a private key in PEM",
+        summary: "A new self-signed certificate with a common name, IPs and DNS names, valid for a number of days, with a private key in PEM.",
         source: "sprig",
         example: (
             "{{ (genSelfSignedCertWithKey \"x\" nil (list \"x.test\") 30 (genPrivateKey \"ed25519\")).Cert | certSANs }}",
@@ -116,7 +116,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ],
         variadic: None,
         result: "certificate",
-        summary: "a new certificate with a common name, IPs and DNS names, valid for a number of days, signed by an authority, with a new RSA key",
+        summary: "A new certificate with a common name, IPs and DNS names, valid for a number of days, signed by an authority, with a new RSA key.",
         source: "sprig",
         example: (
             "{{ (genSignedCert \"x\" nil (list \"x.test\") 30 (genCA \"my ca\" 365)).Cert | certSANs }}",
@@ -139,7 +139,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ],
         variadic: None,
         result: "certificate",
-        summary: "a new certificate with a common name, IPs and DNS names, valid for a number of days, signed by an authority, with a private key in PEM",
+        summary: "A new certificate with a common name, IPs and DNS names, valid for a number of days, signed by an authority, with a private key in PEM.",
         source: "sprig",
         example: (
             "{{ $key := genPrivateKey \"ecdsa\" }}{{ (genSignedCertWithKey \"x\" nil (list \"x.test\") 30 (genCAWithKey \"my ca\" 365 $key) $key).Cert | certSANs }}",

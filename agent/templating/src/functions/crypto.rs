@@ -15,7 +15,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "the bcrypt hash of a password of at most 72 bytes, with cost 10 and a random salt",
+        summary: "The bcrypt hash of a password of at most 72 bytes, with cost 10 and a random salt.",
         source: "sprig",
         example: ("{{ bcrypt \"secret\" | trunc 7 }}", "$2a$10$"),
         call: password::bcrypt,
@@ -25,7 +25,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "decrypts, with a password, what encryptAES wrote",
+        summary: "Decrypts, with a password, what encryptAES wrote.",
         source: "sprig",
         example: (
             "{{ decryptAES \"key\" \"EBESExQVFhcYGRobHB0eH8w5Uox6TufoG0DGUTTKmPI=\" }}",
@@ -44,8 +44,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ],
         variadic: None,
         result: "string",
-        summary: "the Master Password of a counter, a type (`maximum`, `long`, `medium`, `short`, `basic`, `pin`), a \
-                  master password, a user and a site",
+        summary: "The Master Password of a counter, a type (`maximum`, `long`, `medium`, `short`, `basic`, `pin`), a \
+                  master password, a user and a site.",
         source: "sprig",
         example: (
             "{{ derivePassword 1 \"long\" \"vis master\" \"ann\" \"vis.test\" }}",
@@ -58,7 +58,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "encrypts a text under a password with AES-256-CBC; base64 of the random vector and the result",
+        summary: "Encrypts a text under a password with AES-256-CBC; base64 of the random vector and the result.",
         source: "sprig",
         example: ("{{ encryptAES \"key\" \"hello\" | b64dec | len }}", "32"),
         call: aes::encrypt,
@@ -68,7 +68,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "a new private key in PEM of type `rsa` (4096 bits), `ecdsa` (P-256), `ed25519` or `dsa`",
+        summary: "A new private key in PEM of type `rsa` (4096 bits), `ecdsa` (P-256), `ed25519` or `dsa`.",
         source: "sprig",
         example: (
             "{{ genPrivateKey \"ecdsa\" | trunc 30 }}",
@@ -81,7 +81,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text, Parameter::HashAlgorithm],
         variadic: None,
         result: "string",
-        summary: "a line of an htpasswd file of a user, a password and `sha` or `bcrypt`",
+        summary: "A line of an htpasswd file of a user, a password and `sha` or `bcrypt`.",
         source: "sprig",
         example: (
             "{{ htpasswd \"ann\" \"vis\" \"sha\" }}",
@@ -99,8 +99,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ],
         variadic: None,
         result: "string",
-        summary: "decrypts with a scheme (`RSA-OAEP` or `None`), a hash (`SHA1`, `SHA256`, `SHA512`) and a private key in PEM; \
-                  keys of 2048 to 8192 bits",
+        summary: "Decrypts with a scheme (`RSA-OAEP` or `None`), a hash (`SHA1`, `SHA256`, `SHA512`) and a private key in PEM; \
+                  keys of 2048 to 8192 bits.",
         source: "External Secrets",
         example: ("{{ rsaDecrypt \"None\" \"\" \"text\" \"\" }}", "text"),
         call: oaep::decrypt,

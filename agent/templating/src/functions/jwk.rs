@@ -15,7 +15,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "a private JSON web key (RSA, EC, Ed25519) in PEM as PKCS#8",
+        summary: "A private JSON web key (RSA, EC, Ed25519) in PEM as PKCS#8.",
         source: "External Secrets",
         example: (
             "{{ jwkPrivateKeyPem `{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"hd32gYEWPYp096CFTTcvM8rje2XKfqLIXqlVFvirYPI\",\
@@ -33,7 +33,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "a public JSON web key (RSA, EC, Ed25519) in PEM",
+        summary: "A public JSON web key (RSA, EC, Ed25519) in PEM.",
         source: "External Secrets",
         example: (
             "{{ jwkPublicKeyPem `{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"hd32gYEWPYp096CFTTcvM8rje2XKfqLIXqlVFvirYPI\"}` }}",

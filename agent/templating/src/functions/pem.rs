@@ -18,7 +18,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text],
         variadic: None,
         result: "strings",
-        summary: "the subject alternative names of the first certificate: DNS names, IPs, e-mail addresses, URIs",
+        summary: "The subject alternative names of the first certificate: DNS names, IPs, e-mail addresses, URIs.",
         source: "External Secrets",
         example: (
             "{{ (genSelfSignedCertWithKey \"x\" nil (list \"a.test\") 1 (genPrivateKey \"ed25519\")).Cert | certSANs }}",
@@ -31,7 +31,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "the `leaf`, the `intermediate`s or the `root` of a chain of certificates in any order",
+        summary: "The `leaf`, the `intermediate`s or the `root` of a chain of certificates in any order.",
         source: "External Secrets",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ed25519\") }}{{ filterCertChain \"root\" .Cert | eq .Cert }}{{ end }}",
@@ -44,7 +44,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "the PEM blocks of a type, whatever the case of its letters",
+        summary: "The PEM blocks of a type, whatever the case of its letters.",
         source: "External Secrets",
         example: (
             "{{ \"-----BEGIN X-----\\nZm9v\\n-----END X-----\" | filterPEM \"x\" }}",
@@ -112,8 +112,11 @@ fn cert_sans(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     for ip in &names.ips {
         values.push(cx.text(crate::ip::text(ip))?);
     }
-    for name in names.emails.iter().chain(&names.uris) {
+    for name in &names.emails {
         values.push(cx.text(*name)?);
+    }
+    for uri in &names.uris {
+        values.push(cx.text(uri.as_slice())?);
     }
     cx.list(Element::Text, values)
 }

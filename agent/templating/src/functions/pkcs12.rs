@@ -27,7 +27,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "base64 of a PKCS#12 file with the certificates and the key of two PEM texts, under the empty password",
+        summary: "Base64 of a PKCS#12 file with the certificates and the key of two PEM texts, under the empty password.",
         source: "External Secrets",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ed25519\") }}{{ fullPemToPkcs12 .Cert .Key | b64dec | pkcs12cert | eq .Cert }}{{ end }}",
@@ -40,7 +40,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "base64 of a PKCS#12 file with the certificates and the key of two PEM texts, under a password",
+        summary: "Base64 of a PKCS#12 file with the certificates and the key of two PEM texts, under a password.",
         source: "External Secrets",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ed25519\") }}{{ fullPemToPkcs12Pass .Cert .Key \"pw\" | b64dec | pkcs12keyPass \"pw\" | eq .Key }}{{ end }}",
@@ -53,7 +53,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "base64 of a PKCS#12 file with the first certificate and the key of two PEM texts, under the empty password",
+        summary: "Base64 of a PKCS#12 file with the first certificate and the key of two PEM texts, under the empty password.",
         source: "External Secrets",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ed25519\") }}{{ pemToPkcs12 .Cert .Key | b64dec | pkcs12key | eq .Key }}{{ end }}",
@@ -66,7 +66,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "base64 of a PKCS#12 file with the first certificate and the key of two PEM texts, under a password",
+        summary: "Base64 of a PKCS#12 file with the first certificate and the key of two PEM texts, under a password.",
         source: "External Secrets",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ed25519\") }}{{ pemToPkcs12Pass .Cert .Key \"pw\" | b64dec | pkcs12certPass \"pw\" | eq .Cert }}{{ end }}",
@@ -79,7 +79,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "base64 of a Java trust store (PKCS#12) with the certificates of a PEM text, under the empty password",
+        summary: "Base64 of a Java trust store (PKCS#12) with the certificates of a PEM text, under the empty password.",
         source: "External Secrets",
         example: (
             "{{ pemTruststoreToPKCS12 \"\" | b64dec | len | lt 100 }}",
@@ -92,7 +92,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "base64 of a Java trust store (PKCS#12) with the certificates of a PEM text, under a password",
+        summary: "Base64 of a Java trust store (PKCS#12) with the certificates of a PEM text, under a password.",
         source: "External Secrets",
         example: (
             "{{ pemTruststoreToPKCS12Pass \"\" \"pw\" | b64dec | len | lt 100 }}",
@@ -105,7 +105,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "the certificates of a PKCS#12 file with the empty password in PEM, from the leaf to the root",
+        summary: "The certificates of a PKCS#12 file with the empty password in PEM, from the leaf to the root.",
         source: "External Secrets",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ed25519\") }}{{ pemToPkcs12 .Cert .Key | b64dec | pkcs12cert | eq .Cert }}{{ end }}",
@@ -118,7 +118,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "the certificates of a PKCS#12 file with a password in PEM, from the leaf to the root",
+        summary: "The certificates of a PKCS#12 file with a password in PEM, from the leaf to the root.",
         source: "External Secrets",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ed25519\") }}{{ pemToPkcs12Pass .Cert .Key \"pw\" | b64dec | pkcs12certPass \"pw\" | eq .Cert }}{{ end }}",
@@ -131,7 +131,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "the private key of a PKCS#12 file with the empty password, in PEM as PKCS#8",
+        summary: "The private key of a PKCS#12 file with the empty password, in PEM as PKCS#8.",
         source: "External Secrets",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ed25519\") }}{{ pemToPkcs12 .Cert .Key | b64dec | pkcs12key | eq .Key }}{{ end }}",
@@ -144,7 +144,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         parameters: &[Parameter::Text, Parameter::Text],
         variadic: None,
         result: "string",
-        summary: "the private key of a PKCS#12 file with a password, in PEM as PKCS#8",
+        summary: "The private key of a PKCS#12 file with a password, in PEM as PKCS#8.",
         source: "External Secrets",
         example: (
             "{{ with genCAWithKey \"x\" 1 (genPrivateKey \"ed25519\") }}{{ pemToPkcs12Pass .Cert .Key \"pw\" | b64dec | pkcs12keyPass \"pw\" | eq .Key }}{{ end }}",

@@ -2,9 +2,11 @@
 
 mod address;
 mod escape;
+mod normal;
 mod parse;
 
 use self::escape::{Part, escape};
+pub(crate) use self::normal::normal;
 use self::parse::{User, parse};
 use super::{Function, Parameter, dict, text};
 use crate::context::Context;

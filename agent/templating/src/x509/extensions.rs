@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::constraints::{is_domain, quoted};
 use super::{Certificate, malformed, natural};
 use crate::context::Context;
 use crate::der::read::{Reader, signed};
@@ -16,7 +17,8 @@ pub(crate) struct AlternativeNames<'a> {
     pub(crate) emails: Vec<&'a str>,
     /// Of 4 or 16 bytes.
     pub(crate) ips: Vec<&'a [u8]>,
-    pub(crate) uris: Vec<&'a str>,
+    /// As Go writes them.
+    pub(crate) uris: Vec<Vec<u8>>,
 }
 
 struct Extension<'a> {
@@ -166,7 +168,7 @@ fn alternative_names(mut value: Reader<'_>) -> Result<AlternativeNames<'_>> {
         match name.tag ^ 0x80 {
             1 => names.emails.push(text("rfc822Name")?),
             2 => names.dns.push(text("dNSName")?),
-            6 => names.uris.push(text("uniformResourceIdentifier")?),
+            6 => names.uris.push(uri(text("uniformResourceIdentifier")?)?),
             7 if matches!(name.contents.len(), 4 | 16) => names.ips.push(name.contents),
             7 => {
                 return Err(Failure::plain(format!(
@@ -178,6 +180,22 @@ fn alternative_names(mut value: Reader<'_>) -> Result<AlternativeNames<'_>> {
         }
     }
     Ok(names)
+}
+
+/// A URI as Go writes it.
+fn uri(text: &str) -> Result<Vec<u8>> {
+    let failed = |problem: &str| {
+        Failure::showing_data(format!(
+            "x509: cannot parse URI {}: {problem}",
+            quoted(text.as_bytes())
+        ))
+    };
+    let url = crate::functions::normal_url(text.as_bytes()).map_err(|text| failed(&text))?;
+    let host = String::from_utf8_lossy(&url.host);
+    if !is_domain(&host, false) {
+        return Err(failed("invalid domain"));
+    }
+    Ok(url.text)
 }
 
 /// The text, if an IA5String may hold it.

@@ -115,10 +115,8 @@ fn field(cx: &mut Context, key: &mut Jwk, member: &Member) -> Result<()> {
         "kid" | "use" | "x5t" | "x5t#S256" | "x5u" => {
             value("string").map_err(|failure| failed(next(failure)))?;
         }
-        "key_ops" => {
-            strings(&member.value, "jwk.KeyOperationList", "jwk.KeyOperation").map_err(failed)?
-        }
-        "x5c" => strings(&member.value, "[]string", "string")
+        "key_ops" => strings(member, "jwk.KeyOperationList", "jwk.KeyOperation").map_err(failed)?,
+        "x5c" => strings(member, "[]string", "string")
             .map_err(|failure| failed(failure.within("failed to unmarshal certificate chain: ")))?,
         "crv" if matches!(key.kind, Kind::Ec | Kind::Okp) => {
             key.curve = Some(value("jwa.EllipticCurveAlgorithm").map_err(failed)?);
@@ -150,15 +148,19 @@ fn string(member: &Member, type_name: &str) -> Result<Text> {
 }
 
 /// A list of strings, which is not kept.
-fn strings(value: &Value, list_type: &str, element_type: &str) -> Result<()> {
-    let values = match value {
-        Value::Nil => return Ok(()),
+fn strings(member: &Member, list_type: &str, element_type: &str) -> Result<()> {
+    // A number that is too large reads as nil.
+    let has_number = member.failure.is_some();
+    let values = match &member.value {
+        Value::Nil if !has_number => return Ok(()),
         Value::List(list) => list.values(),
         other => return Err(mismatch(other, &format!("Go value of type {list_type}"))),
     };
-    let wrong = values
-        .iter()
-        .find(|value| !matches!(value, Value::Text(_) | Value::Nil));
+    let wrong = values.iter().find(|value| match value {
+        Value::Text(_) => false,
+        Value::Nil => has_number,
+        _ => true,
+    });
     match wrong {
         None => Ok(()),
         Some(other) => Err(mismatch(other, &format!("Go value of type {element_type}"))),

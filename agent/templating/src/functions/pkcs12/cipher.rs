@@ -99,9 +99,11 @@ impl Cipher {
                 )));
             }
         };
-        let mut fields = read::whole(parameters, &Field::structure("pbeParams"))?.fields();
-        let salt = fields.field(&Field::OCTETS)?.contents;
-        let count = fields.field(&Field::INTEGER)?.int()?;
+        let (salt, count) = read::whole(parameters, &Field::structure("pbeParams"), |value| {
+            let mut fields = value.fields();
+            let salt = fields.field(&Field::OCTETS)?.contents;
+            Ok((salt, fields.field(&Field::INTEGER)?.int()?))
+        })?;
         let key = Hash::Sha1.pkcs12(cx, password, salt, count, Purpose::Key, key)?;
         let vector = Hash::Sha1.pkcs12(cx, password, salt, count, Purpose::Vector, block)?;
         Ok(match algorithm {
@@ -111,9 +113,8 @@ impl Cipher {
     }
 
     fn pbes2(cx: &mut Context, parameters: &[u8], password: &[u8]) -> Result<Self, Failed> {
-        let mut fields = read::whole(parameters, &Field::structure("pbes2Params"))?.fields();
-        let (kdf, kdf_parameters) = parse::algorithm(&mut fields)?;
-        let (scheme, scheme_parameters) = parse::algorithm(&mut fields)?;
+        let ((kdf, kdf_parameters), (scheme, scheme_parameters)) =
+            algorithms(parameters, "pbes2Params")?;
         if kdf != oid::PBKDF2 {
             return Err(Failed::plain(format!(
                 "pbes2 kdf algorithm {} is not supported",
@@ -200,6 +201,21 @@ fn vector(parameters: &[u8]) -> Option<[u8; AES_BLOCK]> {
     value.contents.try_into().ok()
 }
 
+/// Identifier and encoded parameters.
+pub(super) type Algorithm<'a> = (&'a [u8], &'a [u8]);
+
+/// The two algorithms of PBES2's or PBMAC1's parameters.
+pub(super) fn algorithms<'a>(
+    parameters: &'a [u8],
+    name: &'static str,
+) -> Result<(Algorithm<'a>, Algorithm<'a>)> {
+    read::whole(parameters, &Field::structure(name), |value| {
+        let mut fields = value.fields();
+        let first = parse::algorithm(&mut fields)?;
+        Ok((first, parse::algorithm(&mut fields)?))
+    })
+}
+
 /// PBKDF2's parameters.
 pub(super) struct Pbkdf2<'a> {
     pub(super) salt: &'a [u8],
@@ -213,20 +229,23 @@ pub(super) struct Pbkdf2<'a> {
 
 impl<'a> Pbkdf2<'a> {
     pub(super) fn read(parameters: &'a [u8]) -> Result<Self, Failed> {
-        let mut fields = read::whole(parameters, &Field::structure("pbkdf2Params"))?.fields();
-        let salt = fields.field(&Field::ANY)?;
-        let iterations = fields.field(&Field::INTEGER)?.int()?;
-        let length = fields.optional(&Field::INTEGER.optional())?;
-        let length = length.map(|value| value.int()).transpose()?;
-        let prf = fields.optional(&Field::structure("AlgorithmIdentifier").optional())?;
-        let prf = prf.map(|value| parse::algorithm_of(&value)).transpose()?;
-        Ok(Self {
-            salt: salt.contents,
-            salt_is_octets: salt.tag == 4,
-            iterations,
-            length: length.unwrap_or(0),
-            prf: prf.map(|(object, _)| object),
-        })
+        let read = read::whole(parameters, &Field::structure("pbkdf2Params"), |value| {
+            let mut fields = value.fields();
+            let salt = fields.field(&Field::ANY)?;
+            let iterations = fields.field(&Field::INTEGER)?.int()?;
+            let length = fields.optional(&Field::INTEGER.optional())?;
+            let length = length.map(|value| value.int()).transpose()?;
+            let prf = fields.optional(&Field::structure("AlgorithmIdentifier").optional())?;
+            let prf = prf.map(|value| parse::algorithm_of(&value)).transpose()?;
+            Ok(Self {
+                salt: salt.contents,
+                salt_is_octets: salt.tag == 4,
+                iterations,
+                length: length.unwrap_or(0),
+                prf: prf.map(|(object, _)| object),
+            })
+        });
+        Ok(read?)
     }
 
     /// The hash; `what` names the function in the text for an unknown one.

@@ -3,13 +3,13 @@
 use aws_lc_rs::constant_time;
 use aws_lc_rs::hmac;
 
-use super::cipher::Pbkdf2;
+use super::cipher::{Pbkdf2, algorithms};
 use super::kdf::{Hash, Purpose};
-use super::{Failed, read, utf8_password};
+use super::{Failed, utf8_password};
 use crate::context::Context;
 use crate::der::oid;
 use crate::der::unmarshal::{Field, Value};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::keys::parse;
 
 /// A MAC and how it is made.
@@ -72,16 +72,8 @@ impl<'a> Mac<'a> {
         message: &[u8],
         password: &[u8],
     ) -> Result<hmac::Tag, Failed> {
-        let value = match read::whole(self.parameters, &Field::structure("pbmac1Params")) {
-            Ok(value) => value,
-            Err(failure) => {
-                return Err(failure.within("error decoding PBMAC1 parameters: ").into());
-            }
-        };
-        let mut fields = value.fields();
-        let unwrapped = |failure: Failure| failure.within("error decoding PBMAC1 parameters: ");
-        let (kdf, kdf_parameters) = parse::algorithm(&mut fields).map_err(unwrapped)?;
-        let (mac, _) = parse::algorithm(&mut fields).map_err(unwrapped)?;
+        let ((kdf, kdf_parameters), (mac, _)) = algorithms(self.parameters, "pbmac1Params")
+            .map_err(|failure| failure.within("error decoding PBMAC1 parameters: "))?;
         if kdf != oid::PBKDF2 {
             return Err(Failed::plain(format!(
                 "PBMAC1 KDF algorithm {} is not supported",

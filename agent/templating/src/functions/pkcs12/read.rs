@@ -53,13 +53,17 @@ pub(super) fn decode(cx: &mut Context, file: &[u8], password: &[u8]) -> Result<S
     if pfx.content.kind != oid::PKCS7_DATA {
         return Err(Failed::plain("only password-protected PFX is implemented"));
     }
-    let message = whole(pfx.content.contents, &Field::ANY)?.contents;
+    let message = whole(
+        pfx.content.contents,
+        &Field::ANY,
+        |value| Ok(value.contents),
+    )?;
     authenticate(cx, &pfx, message, &mut password)?;
     let safes = safes(cx, message, &password)?;
     // Every bag of every safe is looked at before the first is opened.
     let mut bags = Vec::new();
     for safe in &safes {
-        read_bags(cx, safe, &mut bags)?;
+        bags.extend(self::bags(cx, safe)?);
     }
     open(cx, &bags, &password)
 }
@@ -96,13 +100,16 @@ fn safes(
     message: &[u8],
     password: &[u8],
 ) -> Result<Vec<Zeroizing<Vec<u8>>>, Failed> {
-    let info = Field::structure("contentInfo");
-    let mut sequence = whole(message, &Field::SLICE)?.elements(&info)?;
-    let mut contents = Vec::new();
-    while !sequence.is_empty() {
-        cx.allocate(size_of::<Content>())?;
-        contents.push(Content::read(&sequence.field(&info)?)?);
-    }
+    let contents = whole(message, &Field::SLICE, |value| {
+        let field = Field::structure("contentInfo");
+        let mut sequence = value.elements(&field)?;
+        let mut contents = Vec::new();
+        while !sequence.is_empty() {
+            cx.allocate(size_of::<Content>())?;
+            contents.push(Content::read(&sequence.field(&field)?)?);
+        }
+        Ok(contents)
+    })?;
     if !SAFES.contains(&contents.len()) {
         return Err(Failed::plain(format!(
             "expected between {} and {} items in the authenticated safe, but this file has {}",
@@ -115,20 +122,23 @@ fn safes(
     for content in &contents {
         let safe = content.open(cx, password)?;
         // Go reads the bags of a safe before it opens the next one.
-        read_bags(cx, &safe, &mut Vec::new())?;
+        bags(cx, &safe)?;
         safes.push(safe);
     }
     Ok(safes)
 }
 
-fn read_bags<'a>(cx: &mut Context, safe: &'a [u8], bags: &mut Vec<Bag<'a>>) -> Result<(), Failed> {
-    let field = Field::structure("safeBag");
-    let mut sequence = whole(safe, &Field::SLICE)?.elements(&field)?;
-    while !sequence.is_empty() {
-        cx.allocate(size_of::<Bag>())?;
-        bags.push(Bag::read(cx, &sequence.field(&field)?)?);
-    }
-    Ok(())
+fn bags<'a>(cx: &mut Context, safe: &'a [u8]) -> Result<Vec<Bag<'a>>> {
+    whole(safe, &Field::SLICE, |value| {
+        let field = Field::structure("safeBag");
+        let mut sequence = value.elements(&field)?;
+        let mut bags = Vec::new();
+        while !sequence.is_empty() {
+            cx.allocate(size_of::<Bag>())?;
+            bags.push(Bag::read(cx, &sequence.field(&field)?)?);
+        }
+        Ok(bags)
+    })
 }
 
 fn open(cx: &mut Context, bags: &[Bag], password: &[u8]) -> Result<Store, Failed> {
@@ -154,38 +164,35 @@ fn open(cx: &mut Context, bags: &[Bag], password: &[u8]) -> Result<Store, Failed
     }
 }
 
-/// The one element of `bytes`.
-pub(super) fn whole<'a>(bytes: &'a [u8], field: &Field) -> Result<Value<'a>> {
+/// Reads the one element of `bytes`. Go looks into it before it complains of bytes behind it.
+pub(super) fn whole<'a, T>(
+    bytes: &'a [u8],
+    field: &Field,
+    read: impl FnOnce(Value<'a>) -> Result<T>,
+) -> Result<T> {
     let mut sequence = Sequence::new(bytes);
-    let value = sequence.field(field)?;
+    let read = read(sequence.field(field)?)?;
     if !sequence.is_empty() {
-        return Err(trailing());
+        return Err(Failure::plain("pkcs12: trailing data found"));
     }
-    Ok(value)
-}
-
-fn trailing() -> Failure {
-    Failure::plain("pkcs12: trailing data found")
+    Ok(read)
 }
 
 // === impl Pfx ===
 
 impl<'a> Pfx<'a> {
     fn read(file: &'a [u8]) -> Result<Self> {
-        let mut outer = Sequence::new(file);
-        let value = outer.field(&Field::structure("pfxPdu"))?;
-        let mut fields = value.fields();
-        let version = fields.field(&Field::INTEGER)?.int()?;
-        let content = Content::read(&fields.field(&Field::structure("contentInfo"))?)?;
-        let mac = fields.optional(&Field::structure("macData").optional())?;
-        let mac = mac.map(|value| Mac::read(&value)).transpose()?;
-        if !outer.is_empty() {
-            return Err(trailing());
-        }
-        Ok(Self {
-            version,
-            content,
-            mac,
+        whole(file, &Field::structure("pfxPdu"), |value| {
+            let mut fields = value.fields();
+            let version = fields.field(&Field::INTEGER)?.int()?;
+            let content = Content::read(&fields.field(&Field::structure("contentInfo"))?)?;
+            let mac = fields.optional(&Field::structure("macData").optional())?;
+            let mac = mac.map(|value| Mac::read(&value)).transpose()?;
+            Ok(Self {
+                version,
+                content,
+                mac,
+            })
         })
     }
 }
@@ -207,7 +214,7 @@ impl<'a> Content<'a> {
     fn open(&self, cx: &mut Context, password: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failed> {
         match self.kind {
             oid::PKCS7_DATA => {
-                let data = whole(self.contents, &Field::OCTETS)?.contents;
+                let data = whole(self.contents, &Field::OCTETS, |value| Ok(value.contents))?;
                 cx.allocate(data.len())?;
                 Ok(Zeroizing::new(data.to_vec()))
             }
@@ -237,22 +244,19 @@ struct Encrypted<'a> {
 }
 
 fn read_encrypted(bytes: &[u8]) -> Result<Encrypted<'_>> {
-    let mut outer = Sequence::new(bytes);
-    let value = outer.field(&Field::structure("encryptedData"))?;
-    let mut fields = value.fields();
-    let version = fields.field(&Field::INTEGER)?.int()?;
-    let info = fields.field(&Field::structure("encryptedContentInfo"))?;
-    let mut info = info.fields();
-    info.field(&Field::OBJECT)?.object()?;
-    let algorithm = parse::algorithm(&mut info)?;
-    let data = info.optional(&Field::OCTETS.implicit(0).optional())?;
-    if !outer.is_empty() {
-        return Err(trailing());
-    }
-    Ok(Encrypted {
-        version,
-        algorithm,
-        data: data.map_or(&[], |value| value.contents),
+    whole(bytes, &Field::structure("encryptedData"), |value| {
+        let mut fields = value.fields();
+        let version = fields.field(&Field::INTEGER)?.int()?;
+        let info = fields.field(&Field::structure("encryptedContentInfo"))?;
+        let mut info = info.fields();
+        info.field(&Field::OBJECT)?.object()?;
+        let algorithm = parse::algorithm(&mut info)?;
+        let data = info.optional(&Field::OCTETS.implicit(0).optional())?;
+        Ok(Encrypted {
+            version,
+            algorithm,
+            data: data.map_or(&[], |value| value.contents),
+        })
     })
 }
 
@@ -312,7 +316,7 @@ impl<'a> Bag<'a> {
             }
             other => other?,
         };
-        whole(&key, &Field::ANY).map_err(|failure| {
+        whole(&key, &Field::ANY, |_| Ok(())).map_err(|failure| {
             failure.within("pkcs12: error unmarshaling decrypted private key: ")
         })?;
         let key = parse::pkcs8(cx, &key)
@@ -322,27 +326,25 @@ impl<'a> Bag<'a> {
 }
 
 fn read_certificate(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
-    let mut outer = Sequence::new(bytes);
-    let value = outer.field(&Field::structure("certBag"))?;
-    let mut fields = value.fields();
-    let kind = fields.field(&Field::OBJECT)?.object()?;
-    let data = fields.field(&Field::OCTETS.explicit(0))?.contents;
-    if !outer.is_empty() {
-        return Err(trailing());
-    }
-    Ok((kind, data))
+    whole(bytes, &Field::structure("certBag"), |value| {
+        let mut fields = value.fields();
+        let kind = fields.field(&Field::OBJECT)?.object()?;
+        let data = fields.field(&Field::OCTETS.explicit(0))?.contents;
+        Ok((kind, data))
+    })
 }
 
 type Shrouded<'a> = ((&'a [u8], &'a [u8]), &'a [u8]);
 
 fn read_shrouded(bytes: &[u8]) -> Result<Shrouded<'_>> {
-    let mut outer = Sequence::new(bytes);
-    let value = outer.field(&Field::structure("encryptedPrivateKeyInfo"))?;
-    let mut fields = value.fields();
-    let algorithm = parse::algorithm(&mut fields)?;
-    let data = fields.field(&Field::OCTETS)?.contents;
-    if !outer.is_empty() {
-        return Err(trailing());
-    }
-    Ok((algorithm, data))
+    whole(
+        bytes,
+        &Field::structure("encryptedPrivateKeyInfo"),
+        |value| {
+            let mut fields = value.fields();
+            let algorithm = parse::algorithm(&mut fields)?;
+            let data = fields.field(&Field::OCTETS)?.contents;
+            Ok((algorithm, data))
+        },
+    )
 }

@@ -144,21 +144,16 @@ fn certificate_bag(certificate: &[u8], attributes: &[Element]) -> Element {
 }
 
 fn bag(kind: &[u8], contents: &[u8], attributes: &[Element]) -> Element {
-    // The elements of a DER set are ordered by their bytes.
+    // The elements of a DER set are ordered by their bytes. go-pkcs12 writes an empty one too.
     let mut sorted: Vec<&[u8]> = attributes
         .iter()
         .map(|element| element.as_slice())
         .collect();
     sorted.sort_unstable();
-    let set = if sorted.is_empty() {
-        Element::default()
-    } else {
-        der::element(tag::SET, &sorted)
-    };
     der::sequence(&[
         &der::object(kind),
         &der::element(tag::explicit(0), &[contents]),
-        &set,
+        &der::element(tag::SET, &sorted),
     ])
 }
 

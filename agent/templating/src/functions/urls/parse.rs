@@ -34,7 +34,7 @@ pub(super) fn parse(raw: &[u8]) -> Result<Url, String> {
 }
 
 /// What stands before the first `separator`, and behind it.
-fn cut(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+pub(super) fn cut(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     match text.iter().position(|&byte| byte == separator) {
         Some(position) => {
             let (before, behind) = text.split_at(position);
@@ -82,7 +82,7 @@ fn parse_reference(text: &[u8]) -> Result<Url, String> {
 }
 
 /// The scheme, empty if there is none, and what follows.
-fn scheme(text: &[u8]) -> Result<(&[u8], &[u8]), String> {
+pub(super) fn scheme(text: &[u8]) -> Result<(&[u8], &[u8]), String> {
     for (index, byte) in text.iter().enumerate() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' => {}
