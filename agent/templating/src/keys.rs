@@ -156,3 +156,6 @@ pub(crate) fn x25519_public(scalar: &[u8; SEED]) -> Result<Vec<u8>> {
         None => Err(Failure::plain("invalid X25519 scalar")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,7 +140,7 @@ pub(crate) fn pkcs1(cx: &mut Context, der: &[u8]) -> Result<PrivateKey> {
     else {
         return Err(not_positive());
     };
-    if crt.iter().any(|value| *value == Some(None)) {
+    if crt.contains(&Some(None)) {
         return Err(not_positive());
     }
     let secret = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());

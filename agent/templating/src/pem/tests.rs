@@ -1,5 +1,12 @@
 use super::*;
 
+/// A text, the kind and body of each block that is found in it, and what is left.
+type Case = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+);
+
 /// Kind and body of every block, and what is left.
 fn blocks(text: &str) -> (Vec<(String, String)>, String) {
     let mut rest = text.as_bytes();
@@ -16,7 +23,7 @@ fn blocks(text: &str) -> (Vec<(String, String)>, String) {
 
 #[test]
 fn blocks_are_read_as_go_reads_them() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[Case] = &[
         ("", &[], ""),
         ("junk", &[], "junk"),
         (

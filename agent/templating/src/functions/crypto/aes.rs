@@ -88,3 +88,49 @@ fn key(password: &[u8]) -> Result<UnboundCipherKey> {
 fn bounds(what: &str) -> Failure {
     Failure::plain(format!("runtime error: slice bounds out of range {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::functions::testing::call;
+    use crate::value::Value;
+
+    fn decrypt(encoded: &str) -> String {
+        call("decryptAES", &[Value::from("p"), Value::from(encoded)])
+    }
+
+    #[test]
+    fn slices_go_out_of_bounds_as_in_go() {
+        let cases = [
+            ("", ""),
+            ("***", "error: illegal base64 data at input byte 0"),
+            (
+                "YWI=",
+                "error: runtime error: slice bounds out of range [:16] with capacity 3",
+            ),
+            // 15 bytes in a buffer that line ends have made larger.
+            (
+                "AAAAAAAAAAAAAAAAAAAA\n\n\n\n",
+                "error: runtime error: slice bounds out of range [16:15]",
+            ),
+            (
+                "AAAAAAAAAAAAAAAAAAAAAA==",
+                "error: runtime error: index out of range [-1]",
+            ),
+            (
+                "AAAAAAAAAAAAAAAAAAAAAAA=",
+                "error: crypto/cipher: input not full blocks",
+            ),
+        ];
+        for (encoded, expected) in cases {
+            assert_eq!(decrypt(encoded), expected, "{encoded}");
+        }
+    }
+
+    #[test]
+    fn what_is_encrypted_is_decrypted_again() {
+        for plain in ["x", "sixteen bytes ok", "more than one block of bytes"] {
+            let encoded = call("encryptAES", &[Value::from("p"), Value::from(plain)]);
+            assert_eq!(decrypt(&encoded), plain);
+        }
+    }
+}
