@@ -69,6 +69,8 @@ demo: tools images ## Show the main job on a one-node cluster, each step verifie
 bench: tools images ## Measure the figures of docs/performance.md on a cluster of its own (a quarter of an hour)
 	host=$$(rustc -vV | sed -n 's/^host: //p'); \
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$$host" --package latchkey-bench; \
+	go build -C tests/bench/templates -trimpath -o "$(LATCHKEY_CACHE)/tools/template-bench-go" .; \
+	"$(CARGO_TARGET_DIR)/$$host/release/template-bench" --go "$(LATCHKEY_CACHE)/tools/template-bench-go" --into docs/performance.md; \
 	"$(CARGO_TARGET_DIR)/$$host/release/bench" --cluster $(CLUSTER) --images dist/images --root . --into docs/performance.md
 
 clean: ## Remove cargo's outputs and dist/; the cluster's programs in the cache stay
