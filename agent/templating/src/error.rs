@@ -12,6 +12,8 @@ pub struct ParseError {
     pub name: String,
     /// The line of the token at fault, from 1.
     pub line: usize,
+    /// Where in its line that token begins, in bytes from 0. Go does not tell.
+    pub column: usize,
     /// What is wrong, in Go's words.
     pub message: String,
 }

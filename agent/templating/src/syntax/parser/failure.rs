@@ -38,6 +38,7 @@ impl Parser<'_> {
         ParseError {
             name: self.name.to_owned(),
             line: self.line(self.tree.ahead[0].start),
+            column: self.column(self.tree.ahead[0].start),
             message,
         }
     }
@@ -92,6 +93,12 @@ impl Parser<'_> {
             }
             _ => quote(source),
         }
+    }
+
+    /// How many bytes of its line are before a position.
+    fn column(&self, position: usize) -> usize {
+        let before = &self.text[..position];
+        before.iter().rev().take_while(|byte| **byte != b'\n').count()
     }
 
     /// The line of a position, from 1.
