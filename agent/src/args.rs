@@ -169,6 +169,14 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_PROVIDER_TIMEOUT", value_parser = positive_duration, default_value = "30s")]
     pub provider_timeout: Duration,
 
+    /// What opens an action in `spec.target.template`.
+    #[arg(long, env = "LATCHKEY_TEMPLATE_LEFT_DELIMITER", value_parser = delimiter, default_value = "{{")]
+    pub template_left_delimiter: String,
+
+    /// What closes an action in `spec.target.template`.
+    #[arg(long, env = "LATCHKEY_TEMPLATE_RIGHT_DELIMITER", value_parser = delimiter, default_value = "}}")]
+    pub template_right_delimiter: String,
+
     /// Lease in the release namespace by which the sync leader is elected.
     #[arg(long, env = "LATCHKEY_SYNC_LEASE", value_parser = dns_subdomain, default_value = "latchkey-sync")]
     pub sync_lease: String,
@@ -256,6 +264,13 @@ fn driver_name(value: &str) -> Result<String, String> {
             "must begin and end with a letter and have at most 63 characters",
         ))
     }
+}
+
+fn delimiter(value: &str) -> Result<String, String> {
+    if value.is_empty() {
+        return Err(String::from("must not be empty"));
+    }
+    Ok(value.to_owned())
 }
 
 fn absolute_path(value: &str) -> Result<PathBuf, String> {

@@ -9,4 +9,5 @@ pub mod providers;
 pub mod runtime;
 pub mod stores;
 pub mod sync;
+pub mod templates;
 pub mod volumes;

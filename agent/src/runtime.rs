@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use latchkey_engine::template::{self, Renderer};
+use latchkey_templating::Delimiters;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +26,7 @@ use crate::args::{AgentArgs, CertificateMode, Role};
 use crate::certificates;
 use crate::providers::{Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, Providers};
 use crate::stores::{AllowedHosts, Policy};
+use crate::templates::ApiObjects;
 
 /// How long parts may take to end after a signal. The chart gives the pod 10 s.
 pub const DRAIN: Duration = Duration::from_secs(8);
@@ -182,6 +185,8 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         enable_flood_gate,
         store_requeue_interval,
         provider_timeout,
+        template_left_delimiter,
+        template_right_delimiter,
         sync_lease,
         log_level: _,
     } = args;
@@ -232,6 +237,17 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         timeout: provider_timeout,
     });
 
+    let renderer = Arc::new(Renderer::new(
+        template::Settings {
+            delimiters: Delimiters {
+                left: template_left_delimiter,
+                right: template_right_delimiter,
+            },
+            ..template::Settings::default()
+        },
+        Arc::new(ApiObjects::new(client.clone(), has_sync)),
+    ));
+
     let node = match node_name {
         Some(node_name) if has_node => {
             let settings = node::Settings {
@@ -246,6 +262,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
                 client.clone(),
                 settings,
                 Arc::clone(&providers),
+                Arc::clone(&renderer),
                 &mut registry,
                 &health,
             ))
@@ -279,7 +296,13 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             store_requeue_interval,
             controller_class: class,
         };
-        sync::Sync::new(client, settings, Arc::clone(&providers), &mut registry)
+        sync::Sync::new(
+            client,
+            settings,
+            Arc::clone(&providers),
+            renderer,
+            &mut registry,
+        )
     });
 
     let started = health.register(Scope::Ready, "agent");

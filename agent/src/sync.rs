@@ -8,6 +8,7 @@
 //! | ExternalSecrets | get, list, watch, patch; status: patch | the objects themselves; patch adds and removes the finalizer |
 //! | Secrets | get, create, update, patch, delete; metadata: list, watch | targets; there is no list or watch of values |
 //! | SecretStores, ClusterSecretStores | get | whether a store belongs to another controller class |
+//! | ConfigMaps, Secrets | get | those that `templateFrom` names ([`crate::templates`]) |
 //! | Events | create, patch | |
 //! | `/openapi/v3` | get | whether the installed ExternalSecret knows `secretStoreRef.apiVersion` |
 //!
@@ -15,7 +16,7 @@
 //! watch ExternalSecrets ─┐                      ┌─ rest: nothing is due
 //! watch Secret metadata ─┼─> reconcile ─> decide┼─ refuse: a field cannot be honoured; the message names it
 //! timers ────────────────┘                      ├─ adopt: put our label on an existing target
-//!                                               └─ resolve ─> engine ─> mutate (pure) ─> write ─> clean up
+//!                                               └─ resolve ─> engine: fetch, render ─> mutate (pure) ─> write ─> clean up
 //! ```
 //!
 //! [`decide`] and [`mutate`] are pure and hold the rules; [`reconcile`] and [`target`] act.
@@ -47,6 +48,7 @@ use kube::runtime::{
 use kube::{Client, Resource as _};
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_engine::source::Source;
+use latchkey_engine::template::Renderer;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -102,6 +104,7 @@ type Guarded = DeserializeGuard<ExternalSecret>;
 pub async fn run<S: Source + 'static>(
     client: Client,
     source: Arc<S>,
+    renderer: Arc<Renderer>,
     config: Config,
     metrics: Metrics,
     stop: CancellationToken,
@@ -118,6 +121,7 @@ pub async fn run<S: Source + 'static>(
     let context = Arc::new(reconcile::Context::new(
         client,
         source,
+        renderer,
         config,
         metrics.clone(),
         Arc::clone(&watched),

@@ -2,7 +2,7 @@
 //!
 //! [`Volumes`] implements the [`Backend`] of the CSI node plugin. kubelet asks for a volume, its attributes name an
 //! ExternalSecret of the pod's namespace ([`attributes`]), and the volume shows what that object resolves to: fetched through a
-//! [`Source`] by the engine, laid out as files, never written to the API server.
+//! [`Source`] and rendered by the engine, laid out as files, never written to the API server.
 //!
 //! ```text
 //! Volumes --acquire--> registry: one entry per ExternalSecret in use --spawns--> refresher
@@ -15,7 +15,7 @@
 //! one of them does. kubelet's calls never fetch: they wait for the refresher.
 //!
 //! RBAC of the node role: `get`, `list`, `watch` on ExternalSecrets (watched by name, only those in use), `create` and `patch`
-//! on events. No verb on Secrets.
+//! on events, `get` on ConfigMaps that `templateFrom` names ([`crate::templates`]). No verb on Secrets.
 
 pub mod attributes;
 mod events;
@@ -40,6 +40,7 @@ use latchkey_csi::backend::{
     Backend, Failure, FailureClass, FileSet, Refusal, Update, VolumeRequest,
 };
 use latchkey_engine::source::Source;
+use latchkey_engine::template::Renderer;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,7 @@ use self::events::{Events, Reason};
 use self::failure::{Failed, Patience};
 use self::objects::{KubeObjects, Objects};
 use self::registry::Registry;
+use self::resolve::Resolver;
 use self::schedule::Clock;
 use self::state::{Patient, Verdict};
 
@@ -101,6 +103,7 @@ impl<S: Source + 'static> Volumes<S> {
     pub fn new(
         client: Client,
         source: Arc<S>,
+        renderer: Arc<Renderer>,
         config: Config,
         recorder: Recorder,
         cancel: CancellationToken,
@@ -108,7 +111,7 @@ impl<S: Source + 'static> Volumes<S> {
         let (events, notes) = Events::channel();
         let objects = Arc::new(KubeObjects::new(client));
         let volumes = Self::assemble(
-            source,
+            Resolver { source, renderer },
             objects,
             &config,
             events,
@@ -124,7 +127,7 @@ impl<S: Source + 'static> Volumes<S> {
     }
 
     fn assemble(
-        source: Arc<S>,
+        resolver: Resolver<S>,
         objects: Arc<dyn Objects>,
         config: &Config,
         events: Events,
@@ -132,7 +135,7 @@ impl<S: Source + 'static> Volumes<S> {
         jitter: fn() -> f64,
         cancel: CancellationToken,
     ) -> Self {
-        let registry = Registry::new(source, objects, clock, config.linger, jitter, cancel);
+        let registry = Registry::new(resolver, objects, clock, config.linger, jitter, cancel);
         Self {
             registry,
             events,

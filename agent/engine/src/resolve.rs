@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use latchkey_crds::external_secret::{
     ConversionStrategy, Data, DataFrom, DecodingStrategy, DeletionPolicy, ExternalSecretSpec,
     RemoteRef, SecretStoreRef,
@@ -14,7 +15,9 @@ use latchkey_secret::{SecretData, SecretValue};
 
 use crate::decode::{self, IllegalBase64, NullBytes, UndecodableKey};
 use crate::keys::{self, InvalidKey, KeyCollision};
+use crate::rewrite::RewriteError;
 use crate::source::{Caller, FailureClass, FetchError, Source};
+use crate::template::Renderer;
 
 /// The most fetches of one ExternalSecret that run at once.
 pub const CONCURRENT_FETCHES: usize = 8;
@@ -58,6 +61,9 @@ pub enum EntryError {
     /// The value could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// Keys could not be rewritten.
+    #[error("error applying rewrite to keys: {0}")]
+    Rewrite(#[from] RewriteError),
     /// Converted keys collide.
     #[error("error applying conversion strategy {} to keys: {cause}", strategy.map_or("Default", ConversionStrategy::as_str))]
     Conversion {
@@ -133,10 +139,20 @@ enum Entry<'a> {
     },
 }
 
+/// What all fetches of a spec share.
+struct Work<'a, S> {
+    spec: &'a ExternalSecretSpec,
+    caller: &'a Caller,
+    source: &'a S,
+    renderer: &'a Renderer,
+    now: Timestamp,
+}
+
 /// Fetches, decodes and checks everything that `spec` asks for: `dataFrom` in order, then `data` in order, later keys over
 /// earlier ones.
 ///
-/// Entries of kinds that are not supported contribute nothing; ask [`crate::unsupported::first_unsupported_field`] before.
+/// Keys are rewritten by `renderer`, with `now` as the time that templates are told. Entries of kinds that are not supported
+/// contribute nothing; ask [`crate::unsupported::first_unsupported_field`] before.
 ///
 /// # Errors
 ///
@@ -150,7 +166,16 @@ pub async fn resolve<S: Source>(
     spec: &ExternalSecretSpec,
     caller: &Caller,
     source: &S,
+    renderer: &Renderer,
+    now: Timestamp,
 ) -> Result<Resolution, ResolveError> {
+    let work = Work {
+        spec,
+        caller,
+        source,
+        renderer,
+        now,
+    };
     let skips_missing = spec.target.deletion_policy() != DeletionPolicy::Retain;
     // Loops and not closures: a closure over borrowed entries, held across an await, keeps callers from spawning this future.
     let mut fetches = Vec::with_capacity(spec.data_from.len() + spec.data.len());
@@ -161,12 +186,12 @@ pub async fn resolve<S: Source>(
                 entry,
                 remote,
             };
-            fetches.push(fetch(spec, caller, source, entry));
+            fetches.push(work.fetch(entry));
         }
     }
     for (index, entry) in spec.data.iter().enumerate() {
         let entry = Entry::Data { index, entry };
-        fetches.push(fetch(spec, caller, source, entry));
+        fetches.push(work.fetch(entry));
     }
     let mut results = futures::stream::iter(fetches).buffered(CONCURRENT_FETCHES);
 
@@ -198,78 +223,77 @@ fn missing_message(error: &ResolveError) -> String {
     }
 }
 
-async fn fetch<S: Source>(
-    spec: &ExternalSecretSpec,
-    caller: &Caller,
-    source: &S,
-    entry: Entry<'_>,
-) -> Result<SecretData, ResolveError> {
-    match entry {
-        Entry::Extract {
-            index,
-            entry,
-            remote,
-        } => {
-            let store = entry
-                .source_ref
-                .as_ref()
-                .map(|source| source.store_ref.as_ref());
-            extract(spec, caller, source, store, remote)
-                .await
-                .map_err(|cause| ResolveError::Extract { index, cause })
-        }
-        Entry::Data { index, entry } => match single(spec, caller, source, entry).await {
-            Ok(value) => Ok(SecretData::from([(entry.secret_key.clone(), value)])),
-            Err(cause) => Err(ResolveError::Data {
+// === impl Work ===
+
+impl<S: Source> Work<'_, S> {
+    async fn fetch(&self, entry: Entry<'_>) -> Result<SecretData, ResolveError> {
+        match entry {
+            Entry::Extract {
                 index,
-                key: entry.remote_ref.key.clone(),
-                cause,
-            }),
-        },
+                entry,
+                remote,
+            } => self
+                .extract(entry, remote)
+                .await
+                .map_err(|cause| ResolveError::Extract { index, cause }),
+            Entry::Data { index, entry } => match self.single(entry).await {
+                Ok(value) => Ok(SecretData::from([(entry.secret_key.clone(), value)])),
+                Err(cause) => Err(ResolveError::Data {
+                    index,
+                    key: entry.remote_ref.key.clone(),
+                    cause,
+                }),
+            },
+        }
     }
-}
 
-async fn extract<S: Source>(
-    spec: &ExternalSecretSpec,
-    caller: &Caller,
-    source: &S,
-    own_store: Option<Option<&SecretStoreRef>>,
-    remote: &RemoteRef,
-) -> Result<SecretData, EntryError> {
-    let data = source
-        .secret_map(caller, store(spec, own_store)?, remote)
-        .await?;
-    let strategy = remote.conversion_strategy;
-    let data = keys::convert_keys(strategy, data)
-        .map_err(|cause| EntryError::Conversion { strategy, cause })?;
-    let data = keys::validate_keys(data)?;
-    let strategy = remote.decoding_strategy;
-    let data = decode::decode_map(strategy, data)
-        .map_err(|cause| EntryError::DecodeMap { strategy, cause })?;
-    for (key, value) in &data {
-        decode::check_null_bytes(remote.null_byte_policy, key, value)?;
+    async fn extract(
+        &self,
+        entry: &DataFrom,
+        remote: &RemoteRef,
+    ) -> Result<SecretData, EntryError> {
+        let own_store = entry
+            .source_ref
+            .as_ref()
+            .map(|source| source.store_ref.as_ref());
+        let data = self
+            .source
+            .secret_map(self.caller, store(self.spec, own_store)?, remote)
+            .await?;
+        let data = if entry.rewrite.is_empty() {
+            let strategy = remote.conversion_strategy;
+            keys::convert_keys(strategy, data)
+                .map_err(|cause| EntryError::Conversion { strategy, cause })?
+        } else {
+            self.renderer
+                .rewrite(&entry.rewrite, data, self.now)
+                .await?
+        };
+        let data = keys::validate_keys(data)?;
+        let strategy = remote.decoding_strategy;
+        let data = decode::decode_map(strategy, data)
+            .map_err(|cause| EntryError::DecodeMap { strategy, cause })?;
+        for (key, value) in &data {
+            decode::check_null_bytes(remote.null_byte_policy, key, value)?;
+        }
+        Ok(data)
     }
-    Ok(data)
-}
 
-async fn single<S: Source>(
-    spec: &ExternalSecretSpec,
-    caller: &Caller,
-    source: &S,
-    entry: &Data,
-) -> Result<SecretValue, EntryError> {
-    let own_store = entry
-        .source_ref
-        .as_ref()
-        .map(|source| source.store_ref.as_ref());
-    let value = source
-        .secret(caller, store(spec, own_store)?, &entry.remote_ref)
-        .await?;
-    let strategy = entry.remote_ref.decoding_strategy;
-    let value =
-        decode::decode(strategy, value).map_err(|cause| EntryError::Decode { strategy, cause })?;
-    decode::check_null_bytes(entry.remote_ref.null_byte_policy, &entry.secret_key, &value)?;
-    Ok(value)
+    async fn single(&self, entry: &Data) -> Result<SecretValue, EntryError> {
+        let own_store = entry
+            .source_ref
+            .as_ref()
+            .map(|source| source.store_ref.as_ref());
+        let value = self
+            .source
+            .secret(self.caller, store(self.spec, own_store)?, &entry.remote_ref)
+            .await?;
+        let strategy = entry.remote_ref.decoding_strategy;
+        let value = decode::decode(strategy, value)
+            .map_err(|cause| EntryError::Decode { strategy, cause })?;
+        decode::check_null_bytes(entry.remote_ref.null_byte_policy, &entry.secret_key, &value)?;
+        Ok(value)
+    }
 }
 
 /// The store of an entry: its own source wholly replaces the default, also when that names no store.

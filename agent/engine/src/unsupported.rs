@@ -8,7 +8,7 @@ use latchkey_crds::external_secret::{
 };
 
 /// The first field of `spec`, in the order of the manifest's reference, that is not supported yet, as a message such as
-/// `spec.target.template is not supported yet`.
+/// `spec.target.manifest is not supported yet`.
 #[must_use]
 pub fn first_unsupported_field(spec: &ExternalSecretSpec) -> Option<String> {
     let field = target(spec)
@@ -61,28 +61,29 @@ fn target(spec: &ExternalSecretSpec) -> Option<String> {
     if target.immutable == Some(true) {
         return Some("spec.target.immutable".to_owned());
     }
-    if target.manifest.is_some() {
-        return Some("spec.target.manifest".to_owned());
-    }
     target
-        .template
+        .manifest
         .as_ref()
-        .map(|_| "spec.target.template".to_owned())
+        .map(|_| "spec.target.manifest".to_owned())
 }
 
-fn data_from(entry: &DataFrom) -> Option<&'static str> {
+fn data_from(entry: &DataFrom) -> Option<String> {
     if entry.find.is_some() {
-        return Some("find");
+        return Some("find".to_owned());
     }
-    if !entry.rewrite.is_empty() {
-        return Some("rewrite");
+    if let Some(index) = entry
+        .rewrite
+        .iter()
+        .position(|rewrite| rewrite.merge.is_some())
+    {
+        return Some(format!("rewrite[{index}].merge"));
     }
     entry
         .source_ref
         .as_ref()?
         .generator_ref
         .as_ref()
-        .map(|_| "sourceRef.generatorRef")
+        .map(|_| "sourceRef.generatorRef".to_owned())
 }
 
 #[cfg(test)]
@@ -127,8 +128,8 @@ mod tests {
                 Some("spec.target.manifest"),
             ),
             (
-                json!({ "target": { "template": {} } }),
-                Some("spec.target.template"),
+                json!({ "target": { "template": { "data": { "a": "{{ .a }}" } } } }),
+                None,
             ),
             (
                 json!({ "refreshPolicy": "OnChange" }),
@@ -148,7 +149,11 @@ mod tests {
             ),
             (
                 json!({ "dataFrom": [{ "extract": { "key": "k" }, "rewrite": [{ "transform": { "template": "x" } }] }] }),
-                Some("spec.dataFrom[0].rewrite"),
+                None,
+            ),
+            (
+                json!({ "dataFrom": [{ "extract": { "key": "k" }, "rewrite": [{ "regexp": { "source": "a", "target": "b" } }, { "merge": {} }] }] }),
+                Some("spec.dataFrom[0].rewrite[1].merge"),
             ),
             (
                 json!({ "dataFrom": [{ "sourceRef": { "generatorRef": { "kind": "UUID", "name": "u" } } }] }),

@@ -12,6 +12,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use latchkey_csi::config::{CONTAINER_FILE_LABEL, Selinux};
 use latchkey_csi::events::Event;
 use latchkey_csi::{Plugin, PluginHandle};
+use latchkey_engine::template::Renderer;
 use prometheus_client::registry::Registry;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,7 @@ pub(super) struct Node {
     plugin: Plugin,
     node_name: String,
     providers: Arc<Providers>,
+    renderer: Arc<Renderer>,
 }
 
 // === impl Node ===
@@ -57,6 +59,7 @@ impl Node {
         client: Client,
         settings: Settings,
         providers: Arc<Providers>,
+        renderer: Arc<Renderer>,
         registry: &mut Registry,
         health: &Health,
     ) -> Self {
@@ -96,6 +99,7 @@ impl Node {
             plugin,
             node_name,
             providers,
+            renderer,
         }
     }
 
@@ -107,6 +111,7 @@ impl Node {
             plugin,
             node_name,
             providers,
+            renderer,
         } = self;
         let stop = parts.stop.clone();
         let reader = Arc::new(WatchReader::new(
@@ -123,6 +128,7 @@ impl Node {
         let volumes = Volumes::new(
             client.clone(),
             source,
+            renderer,
             volumes::Config::default(),
             recorder,
             stop.clone(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use latchkey_engine::template::Renderer;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,7 @@ struct Work {
 struct Secrets {
     client: Client,
     source: Arc<ProviderSource<ApiReader>>,
+    renderer: Arc<Renderer>,
     config: sync::Config,
     metrics: sync::Metrics,
 }
@@ -56,6 +58,7 @@ impl Sync {
         client: Client,
         settings: Settings,
         providers: Arc<Providers>,
+        renderer: Arc<Renderer>,
         registry: &mut Registry,
     ) -> Self {
         let Settings {
@@ -91,6 +94,7 @@ impl Sync {
                 Arc::new(ApiReader::new(client.clone())),
                 providers,
             )),
+            renderer,
             config: sync::Config {
                 controller_class,
                 ..sync::Config::default()
@@ -146,12 +150,14 @@ async fn lead(leading: CancellationToken, work: Arc<Work>) -> Result<(), String>
         let Secrets {
             client,
             source,
+            renderer,
             config,
             metrics,
         } = &work.secrets;
         sync::run(
             client.clone(),
             Arc::clone(source),
+            Arc::clone(renderer),
             config.clone(),
             metrics.clone(),
             leading,

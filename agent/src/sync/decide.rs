@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use latchkey_crds::duration::SignedDuration;
 use latchkey_crds::external_secret::{CreationPolicy, ExternalSecret, rules};
+use latchkey_engine::template::{self, TemplateError};
 use latchkey_engine::unsupported::first_unsupported_field;
 
 use super::names;
@@ -20,6 +21,8 @@ const OVERDUE_PAUSE: Duration = Duration::from_secs(1);
 pub(super) enum Plan {
     /// The object cannot be honoured until someone changes it; the text says why.
     Refuse(String),
+    /// Its template may not be applied, whatever the provider has.
+    RefuseTemplate(TemplateError),
     /// The target exists and does not carry our label yet: put it on, then look again.
     Adopt,
     /// Nothing is due. The next look is after this time, or at a change.
@@ -31,8 +34,16 @@ pub(super) enum Plan {
 /// Decides for an object that is not being deleted and its target, as they were read.
 pub(super) fn plan(object: &ExternalSecret, target: Option<&TargetSecret>, now: Timestamp) -> Plan {
     let violations = rules::violations(&object.spec);
+    let forbidden = template::check(&object.spec.target);
     if !violations.is_empty() {
-        return Plan::Refuse(violations.join("\n"));
+        return match forbidden {
+            // Nothing else is wrong: told as upstream's controller tells it (1.4).
+            Err(error) if error.rules() == violations => Plan::RefuseTemplate(error),
+            _ => Plan::Refuse(violations.join("\n")),
+        };
+    }
+    if let Err(error) = forbidden {
+        return Plan::RefuseTemplate(error);
     }
     if let Some(message) = first_unsupported_field(&object.spec) {
         return Plan::Refuse(message);

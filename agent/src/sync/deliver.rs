@@ -5,7 +5,7 @@ use kube::api::Api;
 use kube::{Resource as _, ResourceExt as _};
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_engine::source::Source;
-use latchkey_secret::SecretData;
+use latchkey_engine::template::Rendered;
 use tracing::info;
 
 use super::backoff::Key;
@@ -24,16 +24,17 @@ impl<S: Source> Context<S> {
         object: &ExternalSecret,
         secrets: &Api<Secret>,
         existing: Option<TargetSecret>,
-        data: SecretData,
+        rendered: Rendered,
     ) -> Result<(), Interrupted> {
         let name = object.target_name();
         let manager = names::field_manager(&key.1);
-        let mut desired = mutate::desired(object, existing.as_ref(), data)
+        let is_rendered = object.spec.target.template.is_some();
+        let mut desired = mutate::desired(object, existing.as_ref(), rendered)
             .map_err(|error| owned_by_other(&error, existing.is_some().then_some(name)))?;
         let Some(existing) = existing else {
             target::create(secrets, &desired, &manager)
                 .await
-                .map_err(|error| not_written(error, None))?;
+                .map_err(|error| not_written(error, None, is_rendered))?;
             info!("created secret {name}");
             self.events
                 .normal(&object.object_ref(&()), "Created", "secret created")
@@ -43,15 +44,17 @@ impl<S: Source> Context<S> {
         if mutate::same(&existing, &desired) {
             return Ok(());
         }
-        let frozen = existing.immutable == Some(true) && existing.data != desired.data;
+        let frozen = existing.immutable == Some(true)
+            && (existing.data != desired.data || existing.type_ != desired.type_);
         if frozen {
             // The metadata, digest of the desired data included, is written all the same (2.11, D-13).
             desired.data = existing.data.clone();
+            desired.type_.clone_from(&existing.type_);
         }
         if !(frozen && mutate::same(&existing, &desired)) {
             target::update(secrets, &desired, &manager)
                 .await
-                .map_err(|error| not_written(error, Some(name)))?;
+                .map_err(|error| not_written(error, Some(name), is_rendered))?;
         }
         if frozen {
             return Err(Failure {

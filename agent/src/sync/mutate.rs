@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use latchkey_crds::external_secret::ExternalSecret;
+use latchkey_crds::external_secret::{ExternalSecret, Template};
 use latchkey_engine::hash;
+use latchkey_engine::template::Rendered;
 use latchkey_secret::SecretData;
 
 use super::names;
@@ -27,13 +28,18 @@ pub(super) enum OwnedByOther {
     },
 }
 
-/// The target of a `creationPolicy: Owner` object with `data` in it. Foreign labels, annotations, owner references and finalizers
-/// are kept; foreign data is not.
+/// The target of a `creationPolicy: Owner` object with what was rendered in it. Foreign labels, annotations, owner references and
+/// finalizers are kept; foreign data is not.
 pub(super) fn desired(
     object: &ExternalSecret,
     existing: Option<&TargetSecret>,
-    data: SecretData,
+    rendered: Rendered,
 ) -> Result<TargetSecret, OwnedByOther> {
+    let Rendered {
+        data,
+        labels: own_labels,
+        annotations: own_annotations,
+    } = rendered;
     let mut target = existing.cloned().unwrap_or_else(|| TargetSecret {
         metadata: ObjectMeta {
             name: Some(object.target_name().to_owned()),
@@ -48,10 +54,16 @@ pub(super) fn desired(
     let ours = OwnedKeys::of(&target.metadata, &names::field_manager(name));
     let labels = target.metadata.labels.get_or_insert_default();
     labels.retain(|key, _| !ours.labels.contains(key));
-    labels.extend(object.metadata.labels.clone().unwrap_or_default());
+    labels.extend(own_labels);
     let annotations = target.metadata.annotations.get_or_insert_default();
     annotations.retain(|key, _| !ours.annotations.contains(key));
-    annotations.extend(object.metadata.annotations.clone().unwrap_or_default());
+    annotations.extend(own_annotations);
+    if let Some(template) = &object.spec.target.template {
+        if let Some(type_) = template.type_.as_ref().filter(|type_| !type_.is_empty()) {
+            target.type_ = Some(type_.clone());
+        }
+        add_finalizers(template, &mut target.metadata);
+    }
 
     take_ownership(object, &mut target.metadata)?;
     let labels = target.metadata.labels.get_or_insert_default();
@@ -67,6 +79,24 @@ pub(super) fn desired(
     );
     target.data = data;
     Ok(target)
+}
+
+/// Adds those that are missing. They are never removed again, and not added to a target that is on its way out.
+fn add_finalizers(template: &Template, metadata: &mut ObjectMeta) {
+    let wanted = template
+        .metadata
+        .as_ref()
+        .map(|metadata| metadata.finalizers.as_slice())
+        .unwrap_or_default();
+    if wanted.is_empty() || metadata.deletion_timestamp.is_some() {
+        return;
+    }
+    let present = metadata.finalizers.get_or_insert_default();
+    for finalizer in wanted {
+        if !present.contains(finalizer) {
+            present.push(finalizer.clone());
+        }
+    }
 }
 
 /// Whether `owners` name the object as their controller: the one thing that a forged label cannot say (D-21).
@@ -182,7 +212,10 @@ impl OwnedKeys {
 pub(super) fn same(left: &TargetSecret, right: &TargetSecret) -> bool {
     let maps = |map: &Option<BTreeMap<String, String>>| map.clone().unwrap_or_default();
     let owners = |metadata: &ObjectMeta| metadata.owner_references.clone().unwrap_or_default();
+    let finalizers = |metadata: &ObjectMeta| metadata.finalizers.clone().unwrap_or_default();
     left.data == right.data
+        && left.type_ == right.type_
+        && finalizers(&left.metadata) == finalizers(&right.metadata)
         && maps(&left.metadata.labels) == maps(&right.metadata.labels)
         && maps(&left.metadata.annotations) == maps(&right.metadata.annotations)
         && owners(&left.metadata) == owners(&right.metadata)

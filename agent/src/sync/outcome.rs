@@ -10,6 +10,7 @@ use latchkey_crds::conditions::{
 use latchkey_crds::external_secret::{Binding, ExternalSecret, ExternalSecretStatus};
 use latchkey_engine::ResolveError;
 use latchkey_engine::source::FailureClass;
+use latchkey_engine::template::TemplateError;
 
 use super::mutate::OwnedByOther;
 use super::names;
@@ -62,6 +63,8 @@ pub(super) struct Success {
 
 /// Message of a delivered sync.
 pub(super) const SYNCED: &str = "secret synced";
+/// Message where a target could not be made or written.
+const NOT_UPDATED: &str = "could not update secret";
 /// Message where the provider has nothing.
 pub(super) const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
 
@@ -145,17 +148,44 @@ pub(super) fn owned_by_other(error: &OwnedByOther, existing: Option<&str>) -> Fa
     }
 }
 
-/// The outcome of a failed write; `updated` is the target's name if it was to be replaced.
-pub(super) fn not_written(error: RequestError, updated: Option<&str>) -> Interrupted {
+/// The failure of a template. `existing` is the name of the target if it is there already.
+pub(super) fn not_rendered(error: &TemplateError, existing: Option<&str>) -> Failure {
+    let prefix = existing
+        .map(|name| format!("unable to mutate secret {name}: "))
+        .unwrap_or_default();
+    Failure {
+        message: NOT_UPDATED.to_owned(),
+        detail: format!("{prefix}{error}"),
+        // A template that breaks a rule breaks it until someone changes it.
+        retry: if error.is_forbidden() {
+            Retry::Never
+        } else {
+            Retry::Backoff(None)
+        },
+        wrote: false,
+    }
+}
+
+/// The outcome of a failed write; `updated` is the target's name if it was to be replaced. What a template rendered is not
+/// quoted.
+pub(super) fn not_written(
+    error: RequestError,
+    updated: Option<&str>,
+    is_rendered: bool,
+) -> Interrupted {
     match error {
         RequestError::Conflict(_) => Interrupted::Again(error),
         error => {
             let prefix = updated
                 .map(|name| format!("unable to update secret {name}: "))
                 .unwrap_or_default();
+            let reason = match error {
+                RequestError::Invalid { fields, .. } if is_rendered => fields,
+                error => error.to_string(),
+            };
             Interrupted::Failed(Failure {
-                message: String::from("could not update secret"),
-                detail: format!("{prefix}{error}"),
+                message: NOT_UPDATED.to_owned(),
+                detail: format!("{prefix}{reason}"),
                 retry: Retry::Backoff(None),
                 wrote: true,
             })

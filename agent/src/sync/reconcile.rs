@@ -17,6 +17,7 @@ use latchkey_crds::external_secret::{
 use latchkey_crds::secret_store::{ClusterSecretStore, SecretStore};
 use latchkey_engine::resolve;
 use latchkey_engine::source::{Caller, Source};
+use latchkey_engine::template::Renderer;
 use serde_json::json;
 use tracing::{Instrument as _, debug, info_span, warn};
 
@@ -35,6 +36,7 @@ const LOOKS: usize = 3;
 pub(super) struct Context<S> {
     client: Client,
     source: Arc<S>,
+    renderer: Arc<Renderer>,
     config: Config,
     metrics: Metrics,
     watched: Arc<Watched>,
@@ -73,6 +75,7 @@ impl<S: Source> Context<S> {
     pub(super) fn new(
         client: Client,
         source: Arc<S>,
+        renderer: Arc<Renderer>,
         config: Config,
         metrics: Metrics,
         watched: Arc<Watched>,
@@ -81,6 +84,7 @@ impl<S: Source> Context<S> {
             events: Events::new(client.clone()),
             client,
             source,
+            renderer,
             config,
             metrics,
             watched,
@@ -190,6 +194,10 @@ impl<S: Source> Context<S> {
                     }
                     .into());
                 }
+                Plan::RefuseTemplate(error) => {
+                    let existing = existing.is_some().then_some(name);
+                    return Err(outcome::not_rendered(&error, existing).into());
+                }
                 Plan::Adopt => {
                     let manager = names::field_manager(&key.1);
                     target::adopt(&secrets, name, &manager)
@@ -258,7 +266,9 @@ impl<S: Source> Context<S> {
             name: key.1.clone(),
             uid: object.metadata.uid.clone().unwrap_or_default(),
         };
-        let resolution = resolve(&object.spec, &caller, self.source.as_ref())
+        let (source, renderer) = (self.source.as_ref(), self.renderer.as_ref());
+        let now = Timestamp::now();
+        let resolution = resolve(&object.spec, &caller, source, renderer, now)
             .await
             .map_err(|error| outcome::not_fetched(&error))?;
         if resolution.data.is_empty() {
@@ -267,13 +277,18 @@ impl<S: Source> Context<S> {
                 binding: None,
             });
         }
+        let name = existing.is_some().then(|| object.target_name());
+        let rendered = renderer
+            .render(object, resolution.data, now)
+            .await
+            .map_err(|error| outcome::not_rendered(&error, name))?;
         if object.spec.target.creation_policy() == CreationPolicy::None {
             return Ok(Success {
                 message: SYNCED,
                 binding: None,
             });
         }
-        self.deliver(key, object, secrets, existing, resolution.data)
+        self.deliver(key, object, secrets, existing, rendered)
             .await?;
         // D-22: only now is the old target of a renamed one superfluous.
         self.remove_orphans(key, object, secrets).await?;

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{
     Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
 };
+use kube::core::Status;
 use kube::runtime::watcher;
 use latchkey_engine::hash;
 use latchkey_secret::{SecretData, SecretValue};
@@ -37,6 +38,14 @@ pub(super) enum RequestError {
     /// The object is not what it was when it was read.
     #[error("{0}")]
     Conflict(String),
+    /// The API server refuses the object as it is.
+    #[error("{text}")]
+    Invalid {
+        /// In its words, which may quote values.
+        text: String,
+        /// Which fields are wrong, without what is in them.
+        fields: String,
+    },
     /// The object is gone.
     #[error("the object does not exist")]
     NotFound,
@@ -215,6 +224,10 @@ pub(super) async fn bounded<T>(
         Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.reason == "NotFound" => {
             Err(RequestError::NotFound)
         }
+        Ok(Err(kube::Error::Api(status))) if status.code == 422 => Err(RequestError::Invalid {
+            fields: wrong_fields(&status),
+            text: status.message,
+        }),
         Ok(Err(error @ kube::Error::SerdeError(_))) => {
             Err(RequestError::Undecodable(describe(&error)))
         }
@@ -224,6 +237,35 @@ pub(super) async fn bounded<T>(
             REQUEST_TIMEOUT.as_secs()
         ))),
     }
+}
+
+/// What is wrong with an object, without quoting what a template may have rendered: labels, annotations, keys and values.
+fn wrong_fields(status: &Status) -> String {
+    let details = status.details.as_ref();
+    let kind = details.map(|details| details.kind.as_str());
+    let name = details.map(|details| details.name.as_str());
+    let causes: Vec<String> = details
+        .into_iter()
+        .flat_map(|details| &details.causes)
+        .map(|cause| {
+            let may_quote = cause.reason != "FieldValueRequired"
+                && ["metadata.labels", "metadata.annotations", "data"]
+                    .iter()
+                    .any(|field| cause.field.starts_with(field));
+            if may_quote {
+                let field = cause.field.split('[').next().unwrap_or_default();
+                format!("{field}: invalid, the value is left out")
+            } else {
+                format!("{}: {}", cause.field, cause.message)
+            }
+        })
+        .collect();
+    format!(
+        "{} \"{}\" is invalid: {}",
+        kind.unwrap_or_default(),
+        name.unwrap_or_default(),
+        causes.join(", ")
+    )
 }
 
 /// An error of the client in words that quote no body: decoders' own texts do.
@@ -253,5 +295,34 @@ pub(super) fn describe_watch(error: &watcher::Error) -> String {
         | watcher::Error::WatchFailed(error) => describe(error),
         watcher::Error::WatchError(status) => status.message.clone(),
         _ => String::from("the answer is not understood"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn wrong_fields_are_named_without_what_may_have_been_rendered() {
+        let cause = |field: &str, reason: &str, message: &str| json!({ "field": field, "reason": reason, "message": message });
+        let status: Status = serde_json::from_value(json!({
+            "code": 422, "reason": "Invalid", "message": "canary",
+            "details": { "name": "web", "kind": "Secret", "causes": [
+                cause("metadata.labels", "FieldValueInvalid", "Invalid value: \"canary\": a valid label must be"),
+                cause("metadata.annotations", "FieldValueTooLong", "Too long: canary"),
+                cause("data[canary]", "FieldValueInvalid", "Invalid value: \"canary\""),
+                cause("data[tls.crt]", "FieldValueRequired", "Required value"),
+                cause("type", "FieldValueInvalid", "Invalid value: \"Opaque\": field is immutable"),
+            ] },
+        }))
+        .unwrap();
+        assert_eq!(
+            wrong_fields(&status),
+            "Secret \"web\" is invalid: metadata.labels: invalid, the value is left out, \
+             metadata.annotations: invalid, the value is left out, data: invalid, the value is left out, \
+             data[tls.crt]: Required value, type: Invalid value: \"Opaque\": field is immutable"
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use latchkey_csi::backend::{Failure, FailureClass};
 use latchkey_engine::source::{self, FetchError};
+use latchkey_engine::template::{ObjectError, TemplateError};
 
 /// Longest message shown to a user, in bytes (csi.md 1.2).
 const MAX_MESSAGE_BYTES: usize = 512;
@@ -67,6 +68,33 @@ impl Failed {
             patience,
             message,
             retry_after,
+        }
+    }
+
+    /// The failure of a template of `object`.
+    pub(super) fn of_template(error: &TemplateError, object: &str) -> Self {
+        let (class, patience, advice) = match error.object_error() {
+            Some(ObjectError::Missing(_)) => (
+                FailureClass::NotFound,
+                Patience::Appears,
+                "create it or correct templateFrom",
+            ),
+            Some(ObjectError::Unavailable(_)) => (
+                FailureClass::Unavailable,
+                Patience::Later,
+                "it is tried again by itself",
+            ),
+            _ => (
+                FailureClass::FailedPrecondition,
+                Patience::Never,
+                "correct it",
+            ),
+        };
+        Self {
+            class,
+            patience,
+            message: with_advice(&format!("{object}: {}", error.brief()), advice),
+            retry_after: None,
         }
     }
 

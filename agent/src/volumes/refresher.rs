@@ -262,7 +262,7 @@ impl<S: Source + 'static> Refresher<S> {
         let (began, began_on) = (Instant::now(), SystemTime::now());
         let work = async move {
             let _place = registry.place(&entry).await;
-            let result = resolve::fetch(&*registry.source, &entry.key, &seen.object).await;
+            let result = resolve::fetch(&registry.resolver, &entry.key, &seen.object).await;
             Outcome {
                 revision: seen.revision,
                 began,

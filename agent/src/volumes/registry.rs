@@ -18,6 +18,7 @@ use tracing::error;
 use super::attributes::ObjectKey;
 use super::objects::Objects;
 use super::refresher;
+use super::resolve::Resolver;
 use super::schedule::Clock;
 use super::state::Snapshot;
 
@@ -48,7 +49,7 @@ pub(super) struct Entry {
 
 /// What all tasks share.
 pub(super) struct Registry<S> {
-    pub(super) source: Arc<S>,
+    pub(super) resolver: Resolver<S>,
     pub(super) objects: Arc<dyn Objects>,
     pub(super) clock: Clock,
     /// How long an entry outlives its last user: the moment between a publish and its subscription, or between two attempts of
@@ -115,7 +116,7 @@ impl Entry {
 
 impl<S: Source + 'static> Registry<S> {
     pub(super) fn new(
-        source: Arc<S>,
+        resolver: Resolver<S>,
         objects: Arc<dyn Objects>,
         clock: Clock,
         linger: Duration,
@@ -123,7 +124,7 @@ impl<S: Source + 'static> Registry<S> {
         cancel: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
-            source,
+            resolver,
             objects,
             clock,
             linger,

@@ -1,13 +1,16 @@
-//! One fetch of one ExternalSecret through the engine, with a panic and an endless wait turned into failures.
+//! One fetch and rendering of one ExternalSecret through the engine, with a panic and an endless wait turned into failures.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use jiff::Timestamp;
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_csi::backend::FailureClass;
 use latchkey_engine::resolve::EntryError;
 use latchkey_engine::source::{Caller, Source};
+use latchkey_engine::template::Renderer;
 use latchkey_engine::unsupported::first_unsupported_field;
 use latchkey_secret::SecretData;
 
@@ -17,13 +20,19 @@ use super::failure::{Failed, Patience, with_advice};
 /// Longest time of one fetch, all entries and retries of the source included.
 const TIMEOUT: Duration = Duration::from_secs(110);
 
-/// Fetches what `object` asks for.
+/// The engine and what it asks.
+pub(super) struct Resolver<S> {
+    pub(super) source: Arc<S>,
+    pub(super) renderer: Arc<Renderer>,
+}
+
+/// Fetches what `object` asks for and renders its template: the keys that its Secret would have.
 ///
 /// # Errors
 ///
 /// A [`Failed`] that names the object.
 pub(super) async fn fetch<S: Source>(
-    source: &S,
+    resolver: &Resolver<S>,
     key: &ObjectKey,
     object: &ExternalSecret,
 ) -> Result<SecretData, Failed> {
@@ -32,7 +41,7 @@ pub(super) async fn fetch<S: Source>(
         name: key.name.clone(),
         uid: object.metadata.uid.clone().unwrap_or_default(),
     };
-    let work = AssertUnwindSafe(resolve(source, key, &caller, object)).catch_unwind();
+    let work = AssertUnwindSafe(resolve(resolver, key, &caller, object)).catch_unwind();
     match tokio::time::timeout(TIMEOUT, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => {
@@ -59,7 +68,7 @@ pub(super) async fn fetch<S: Source>(
 }
 
 async fn resolve<S: Source>(
-    source: &S,
+    resolver: &Resolver<S>,
     key: &ObjectKey,
     caller: &Caller,
     object: &ExternalSecret,
@@ -76,13 +85,16 @@ async fn resolve<S: Source>(
         .spec
         .refresh_interval()
         .map_err(|error| mistake(&error.to_string()))?;
-    let resolution = latchkey_engine::resolve(&object.spec, caller, source)
+    let (source, renderer) = (resolver.source.as_ref(), resolver.renderer.as_ref());
+    let now = Timestamp::now();
+    let resolution = latchkey_engine::resolve(&object.spec, caller, source, renderer, now)
         .await
         .map_err(|error| match error.cause() {
             EntryError::Fetch(cause) => {
                 Failed::of_fetch(cause, &format!("ExternalSecret {key}: {error}"))
             }
-            EntryError::Conversion { .. }
+            EntryError::Rewrite(_)
+            | EntryError::Conversion { .. }
             | EntryError::InvalidKey(_)
             | EntryError::Decode { .. }
             | EntryError::DecodeMap { .. }
@@ -95,5 +107,14 @@ async fn resolve<S: Source>(
         );
         return Err(Failed::new(FailureClass::NotFound, Patience::Never, text));
     }
-    Ok(resolution.data)
+    let rendered = renderer
+        .render(object, resolution.data, now)
+        .await
+        .map_err(|error| Failed::of_template(&error, &format!("ExternalSecret {key}")))?;
+    if rendered.data.is_empty() {
+        return Err(mistake(
+            "its template renders no keys, and a volume is never empty",
+        ));
+    }
+    Ok(rendered.data)
 }

@@ -7,6 +7,7 @@ use futures::{FutureExt, StreamExt};
 use latchkey_crds::external_secret::{ExternalSecret, RemoteRef, SecretStoreRef};
 use latchkey_csi::backend::FailureClass;
 use latchkey_engine::source::{self, Caller, FetchError};
+use latchkey_engine::template::Settings;
 use latchkey_secret::SecretValue;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -21,6 +22,7 @@ use super::*;
 
 mod lanes;
 mod panics;
+mod templates;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -112,7 +114,13 @@ impl Bench {
         let clock = Clock::starting_at(Duration::from_secs(1_000_000));
         let objects: Arc<dyn Objects> = shelf.clone();
         let volumes = Volumes::assemble(
-            source.clone(),
+            Resolver {
+                source: source.clone(),
+                renderer: Arc::new(Renderer::new(
+                    Settings::default(),
+                    Arc::new(templates::ConfigMaps),
+                )),
+            },
             objects,
             &Config::default(),
             events,

@@ -1,9 +1,13 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, ready};
 use serde_json::json;
 
 use super::*;
+use crate::template::{ObjectError, ObjectKind, Settings, TemplateObjects};
 
 type Fields<'a> = &'a [(&'a str, &'a [u8])];
 
@@ -91,6 +95,25 @@ impl Source for Shelf {
     }
 }
 
+/// For rewrites, which need no objects.
+fn renderer() -> Renderer {
+    Renderer::new(Settings::default(), Arc::new(NoObjects))
+}
+
+struct NoObjects;
+
+impl TemplateObjects for NoObjects {
+    fn read<'a>(
+        &'a self,
+        _: &'a str,
+        _: ObjectKind,
+        name: &'a str,
+        _: &'a BTreeSet<&'a str>,
+    ) -> BoxFuture<'a, Result<SecretData, ObjectError>> {
+        ready(Err(ObjectError::Missing(name.to_owned()))).boxed()
+    }
+}
+
 fn test_caller() -> Caller {
     Caller {
         namespace: "team-a".into(),
@@ -107,7 +130,7 @@ async fn run(shelf: &Shelf, spec: serde_json::Value) -> Result<Resolution, Strin
             ..SecretStoreRef::default()
         });
     }
-    resolve(&spec, &test_caller(), shelf)
+    resolve(&spec, &test_caller(), shelf, &renderer(), Timestamp::now())
         .await
         .map_err(|error| error.to_string())
 }
@@ -266,9 +289,15 @@ async fn failures_keep_their_class_and_pause() {
         }],
         ..ExternalSecretSpec::default()
     };
-    let error = resolve(&spec("down"), &test_caller(), &shelf)
-        .await
-        .unwrap_err();
+    let error = resolve(
+        &spec("down"),
+        &test_caller(),
+        &shelf,
+        &renderer(),
+        Timestamp::now(),
+    )
+    .await
+    .unwrap_err();
     assert_eq!(
         (error.class(), error.retry_after()),
         (
@@ -276,9 +305,15 @@ async fn failures_keep_their_class_and_pause() {
             Some(Duration::from_secs(7))
         )
     );
-    let error = resolve(&spec("gone"), &test_caller(), &shelf)
-        .await
-        .unwrap_err();
+    let error = resolve(
+        &spec("gone"),
+        &test_caller(),
+        &shelf,
+        &renderer(),
+        Timestamp::now(),
+    )
+    .await
+    .unwrap_err();
     assert_eq!((error.class(), error.retry_after()), (None, None));
 }
 
@@ -322,5 +357,35 @@ async fn keys_are_converted_dropped_and_decoded_in_that_order() {
     assert_eq!(
         texts(&run(&shelf, spec).await.unwrap()),
         [("a_U002f_b", "YmFy\n".to_owned())]
+    );
+}
+
+#[tokio::test]
+async fn rewritten_keys_are_validated_and_not_converted() {
+    // externalsecret.md 2.3, 3.4
+    let shelf = Shelf::with(&[("s/map", &[("a/b", b"MQ=="), ("c", b"Mg==")])]);
+    let spec = |template: &str| {
+        json!({ "dataFrom": [{
+            "extract": { "key": "map", "decodingStrategy": "Base64" },
+            "rewrite": [{ "transform": { "template": template } }],
+        }] })
+    };
+    let resolution = run(&shelf, spec("{{ .value | replace \"/\" \"-\" | upper }}"))
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&resolution),
+        [("A-B", "1".to_owned()), ("C", "2".to_owned())]
+    );
+    assert_eq!(
+        run(&shelf, spec("x-{{ .value }}")).await.unwrap_err(),
+        "error processing spec.dataFrom[0].extract, err: invalid secret keys (TIP: use rewrite or conversionStrategy to change \
+         keys): key has invalid character /, only alphanumeric, '-', '.' and '_' are allowed: x-a/b"
+    );
+    assert!(
+        run(&shelf, spec("{{")).await.unwrap_err().starts_with(
+            "error processing spec.dataFrom[0].extract, err: error applying rewrite to keys: failed rewrite operation[0]: \
+             transform failed with failed to parse template: template: transform:1: "
+        )
     );
 }

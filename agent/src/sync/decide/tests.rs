@@ -232,8 +232,8 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             "spec.refreshInterval \"nonsense\" is not a duration such as 90s, 15m or 1h30m",
         ),
         (
-            json!({ "target": { "template": {} } }),
-            "spec.target.template is not supported yet",
+            json!({ "target": { "immutable": true } }),
+            "spec.target.immutable is not supported yet",
         ),
         (
             json!({ "data": [] }),
@@ -264,4 +264,29 @@ fn the_next_look_is_when_the_interval_has_passed() {
     assert_eq!(pause("-1s", 20), None);
     assert_eq!(pause("1m", 90), Some(OVERDUE_PAUSE));
     assert_eq!(pause("1m", -90), Some(OVERDUE_PAUSE));
+}
+
+#[test]
+fn a_template_that_breaks_a_rule_is_told_as_a_template_that_fails() {
+    // externalsecret.md 1.4, 2.16, E125
+    let token = json!({ "template": { "type": "bootstrap.kubernetes.io/token" } });
+    for spec in [
+        json!({ "target": token }),
+        json!({ "target": { "template": { "engineVersion": "v1" } } }),
+    ] {
+        let plan = plan(&object(spec.clone()), None, now());
+        assert!(matches!(plan, Plan::RefuseTemplate(_)), "{spec}: {plan:?}");
+    }
+    // Other mistakes come first, and with all the rules.
+    assert_eq!(
+        plan(
+            &object(json!({ "target": token, "data": [] })),
+            None,
+            now()
+        ),
+        Plan::Refuse(
+            "either data or dataFrom should be specified\ntemplate.type=\"bootstrap.kubernetes.io/token\" is not allowed"
+                .to_owned()
+        )
+    );
 }

@@ -16,6 +16,11 @@ fn data(text: &str) -> SecretData {
     SecretData::from([("foo".to_owned(), SecretValue::from(text.to_owned()))])
 }
 
+/// What an object without template delivers.
+fn rendered(object: &ExternalSecret, text: &str) -> Rendered {
+    Rendered::untemplated(object, data(text))
+}
+
 fn existing(metadata: Value) -> TargetSecret {
     let mut full =
         json!({ "name": "creds", "namespace": "team-a", "uid": "s", "resourceVersion": "9" });
@@ -37,12 +42,8 @@ fn owner(kind: &str, api_version: &str, name: &str, uid: &str) -> Value {
 #[test]
 fn a_new_target_carries_the_object_s_metadata_and_our_marks() {
     // externalsecret.md 2.7, 1.3, E020
-    let target = desired(
-        &object(json!({ "team": "a" }), json!({ "note": "b" })),
-        None,
-        data("bar"),
-    )
-    .unwrap();
+    let object = object(json!({ "team": "a" }), json!({ "note": "b" }));
+    let target = desired(&object, None, rendered(&object, "bar")).unwrap();
     let metadata = serde_json::to_value(&target.metadata).unwrap();
     assert_eq!(
         metadata,
@@ -78,12 +79,8 @@ fn foreign_metadata_stays_foreign_data_goes_and_our_stale_keys_go() {
             { "manager": "other", "operation": "Update", "fieldsV1": { "f:metadata": { "f:labels": { "f:theirs": {} } } } },
         ],
     }));
-    let target = desired(
-        &object(json!({ "kept": "new" }), json!({})),
-        Some(&before),
-        data("bar"),
-    )
-    .unwrap();
+    let object = object(json!({ "kept": "new" }), json!({}));
+    let target = desired(&object, Some(&before), rendered(&object, "bar")).unwrap();
     let labels = target.metadata.labels.unwrap();
     assert_eq!(labels.get("theirs").map(String::as_str), Some("1"));
     assert_eq!(labels.get("kept").map(String::as_str), Some("new"));
@@ -112,7 +109,7 @@ fn stale_keys_of_objects_with_long_names_are_pruned_too() {
         "labels": { "stale": "1" },
         "managedFields": [{ "manager": names::field_manager(name), "fieldsV1": { "f:metadata": { "f:labels": { "f:stale": {} } } } }],
     }));
-    let labels = desired(&object, Some(&before), data("bar"))
+    let labels = desired(&object, Some(&before), rendered(&object, "bar"))
         .unwrap()
         .metadata
         .labels
@@ -126,7 +123,7 @@ fn another_controller_keeps_its_secret() {
     let object = object(json!({}), json!({}));
     let refused = |reference: Value| {
         let before = existing(json!({ "ownerReferences": [reference] }));
-        desired(&object, Some(&before), data("bar"))
+        desired(&object, Some(&before), rendered(&object, "bar"))
             .map(drop)
             .map_err(|error| error.to_string())
     };
@@ -165,7 +162,8 @@ fn a_recreated_object_takes_over_what_its_predecessor_owned() {
         { "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "c" },
         owner("ExternalSecret", "external-secrets.io/v1", "web", "old"),
     ] }));
-    let target = desired(&object(json!({}), json!({})), Some(&before), data("bar")).unwrap();
+    let object = object(json!({}), json!({}));
+    let target = desired(&object, Some(&before), rendered(&object, "bar")).unwrap();
     let owners = target.metadata.owner_references.unwrap();
     assert_eq!(
         owners
@@ -227,13 +225,70 @@ fn only_the_controller_reference_with_our_uid_proves_ownership() {
 fn a_second_sync_of_the_same_data_changes_nothing() {
     // externalsecret.md 2.7, E014
     let object = object(json!({ "team": "a" }), json!({}));
-    let first = desired(&object, None, data("bar")).unwrap();
+    let first = desired(&object, None, rendered(&object, "bar")).unwrap();
     assert!(same(
         &first,
-        &desired(&object, Some(&first), data("bar")).unwrap()
+        &desired(&object, Some(&first), rendered(&object, "bar")).unwrap()
     ));
     assert!(!same(
         &first,
-        &desired(&object, Some(&first), data("baz")).unwrap()
+        &desired(&object, Some(&first), rendered(&object, "baz")).unwrap()
     ));
+}
+
+#[test]
+fn a_template_brings_its_metadata_type_and_finalizers() {
+    // externalsecret.md 2.7 step 4, 4.4, E113, X06
+    let mut object = object(json!({ "own": "l" }), json!({ "own": "a" }));
+    object.spec.target.template = Some(
+        serde_json::from_value(json!({
+            "type": "kubernetes.io/tls",
+            "metadata": { "labels": { "team": "{{ .a }}" }, "finalizers": ["example.com/x", "example.com/y"] },
+        }))
+        .unwrap(),
+    );
+    let made = || Rendered {
+        data: data("bar"),
+        labels: [("team".to_owned(), "blue".to_owned())].into(),
+        annotations: [("note".to_owned(), "n".to_owned())].into(),
+    };
+    let target = desired(&object, None, made()).unwrap();
+    assert_eq!(target.type_.as_deref(), Some("kubernetes.io/tls"));
+    let metadata = &target.metadata;
+    assert_eq!(
+        metadata.finalizers.as_deref(),
+        Some(&["example.com/x".to_owned(), "example.com/y".to_owned()][..])
+    );
+    let labels = metadata.labels.as_ref().unwrap();
+    assert_eq!(labels.get("team").map(String::as_str), Some("blue"));
+    assert!(labels.contains_key(names::MANAGED_LABEL) && !labels.contains_key("own"));
+    let annotations = metadata.annotations.as_ref().unwrap();
+    assert_eq!(annotations.get("note").map(String::as_str), Some("n"));
+    assert!(!annotations.contains_key("own"));
+    assert!(same(
+        &target,
+        &desired(&object, Some(&target), made()).unwrap()
+    ));
+
+    // What is there stays in its place; a Secret on its way out gets no new finalizer.
+    let before = existing(json!({ "finalizers": ["example.com/y"] }));
+    let target = desired(&object, Some(&before), made()).unwrap();
+    assert_eq!(
+        target.metadata.finalizers.as_deref(),
+        Some(&["example.com/y".to_owned(), "example.com/x".to_owned()][..])
+    );
+    assert!(!same(&before, &target));
+    let leaving = existing(json!({ "deletionTimestamp": "2024-01-01T00:00:00Z" }));
+    let target = desired(&object, Some(&leaving), made()).unwrap();
+    assert_eq!(target.metadata.finalizers, None);
+}
+
+#[test]
+fn a_template_without_type_keeps_the_type_that_is_there() {
+    // externalsecret.md 4.4
+    let mut object = object(json!({}), json!({}));
+    object.spec.target.template = Some(serde_json::from_value(json!({})).unwrap());
+    let before = existing(json!({}));
+    let target = desired(&object, Some(&before), rendered(&object, "bar")).unwrap();
+    assert_eq!(target.type_.as_deref(), Some("Opaque"));
 }

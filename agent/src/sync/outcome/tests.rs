@@ -93,14 +93,31 @@ fn texts_of_target_failures_depend_on_whether_the_target_existed() {
         owned_by_other(&other, Some("creds")).detail,
         "unable to mutate secret creds: secret is owned by another ExternalSecret: db"
     );
-    let detail = |updated| match not_written(RequestError::Other("boom".into()), updated) {
+    let detail = |updated| match not_written(RequestError::Other("boom".into()), updated, false) {
         Interrupted::Failed(failure) => failure.detail,
         Interrupted::Again(error) => panic!("{error}"),
     };
     assert_eq!(detail(None), "boom");
     assert_eq!(detail(Some("creds")), "unable to update secret creds: boom");
     assert!(matches!(
-        not_written(RequestError::Conflict("moved".into()), None),
+        not_written(RequestError::Conflict("moved".into()), None, false),
         Interrupted::Again(_)
     ));
+}
+
+#[test]
+fn what_a_template_rendered_is_not_quoted() {
+    let refused = || RequestError::Invalid {
+        text: "Secret \"web\" is invalid: metadata.labels: Invalid value: \"canary\"".into(),
+        fields: "Secret \"web\" is invalid: metadata.labels: invalid".into(),
+    };
+    let detail = |is_rendered| match not_written(refused(), Some("web"), is_rendered) {
+        Interrupted::Failed(failure) => failure.detail,
+        Interrupted::Again(error) => panic!("{error}"),
+    };
+    assert!(detail(false).contains("canary"));
+    assert_eq!(
+        detail(true),
+        "unable to update secret web: Secret \"web\" is invalid: metadata.labels: invalid"
+    );
 }

@@ -1,0 +1,91 @@
+//! Rewrites of keys (`externalsecret.md` 3.4). Keys are taken in ascending order; where two become the same, the later wins
+//! (D-10).
+
+use latchkey_crds::external_secret::{Rewrite, RewriteTransform};
+use latchkey_secret::SecretData;
+use latchkey_templating::{MissingKey, Options, Template};
+
+/// An operation that failed. The texts show keys, never values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RewriteError {
+    /// A transform is no template.
+    #[error(
+        "failed rewrite operation[{index}]: transform failed with failed to parse template: {reason}"
+    )]
+    Parse {
+        /// Position in `rewrite`.
+        index: usize,
+        /// Why.
+        reason: String,
+    },
+    /// A transform fails for a key.
+    #[error(
+        "failed rewrite operation[{index}]: transform failed with failed to execute template for key {key:?}: {reason}"
+    )]
+    Transform {
+        /// Position in `rewrite`.
+        index: usize,
+        /// The key.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// A defect of the agent.
+    #[error("the agent failed internally; please report it")]
+    Internal,
+}
+
+/// Applies `operations` in order, the output of one being the input of the next.
+///
+/// # Errors
+///
+/// The first operation that fails.
+pub(crate) fn rewrite(
+    operations: &[Rewrite],
+    mut data: SecretData,
+    options: &Options,
+) -> Result<SecretData, RewriteError> {
+    let options = Options {
+        missing_key: MissingKey::Default,
+        ..options.clone()
+    };
+    for (index, operation) in operations.iter().enumerate() {
+        if let Some(operation) = &operation.transform {
+            data = transform(index, operation, data, &options)?;
+        }
+    }
+    Ok(data)
+}
+
+/// A new key for each, rendered from the old one.
+fn transform(
+    index: usize,
+    operation: &RewriteTransform,
+    data: SecretData,
+    options: &Options,
+) -> Result<SecretData, RewriteError> {
+    let template = Template::parse("transform", &operation.template, options).map_err(|error| {
+        RewriteError::Parse {
+            index,
+            reason: error.to_string(),
+        }
+    })?;
+    let mut renamed = SecretData::new();
+    for (key, value) in data {
+        let root = SecretData::from([("value".to_owned(), key.clone().into())]);
+        // The whole text: what it can show is the key, which the error shows anyway.
+        let output = template
+            .render(&root, options)
+            .map_err(|error| RewriteError::Transform {
+                index,
+                key,
+                reason: error.full_text(),
+            })?;
+        let new = String::from_utf8_lossy(output.expose()).into_owned();
+        renamed.insert(new, value);
+    }
+    Ok(renamed)
+}
+
+#[cfg(test)]
+mod tests;

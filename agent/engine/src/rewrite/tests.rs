@@ -1,0 +1,79 @@
+use jiff::Timestamp;
+use latchkey_secret::SecretValue;
+use serde_json::json;
+
+use super::*;
+
+fn run(operations: serde_json::Value, keys: &[&str]) -> Result<Vec<(String, String)>, String> {
+    let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
+    let data = keys
+        .iter()
+        .map(|key| ((*key).to_owned(), SecretValue::from((*key).to_owned())))
+        .collect();
+    let renamed = rewrite(&operations, data, &Options::new(Timestamp::now()))
+        .map_err(|error| error.to_string())?;
+    let text = |value: &SecretValue| String::from_utf8_lossy(value.expose()).into_owned();
+    Ok(renamed
+        .iter()
+        .map(|(key, value)| (key.clone(), text(value)))
+        .collect())
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(new, old): &(&str, &str)| ((*new).to_owned(), (*old).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+#[test]
+fn transforms_render_the_key_in_go_s_delimiters_and_without_strictness() {
+    // externalsecret.md 3.4
+    let transform = |template: &str| json!([{ "transform": { "template": template } }]);
+    for (template, expected) in [
+        ("{{ .value | upper }}", pairs(&[("A-1", "a-1"), ("B", "b")])),
+        (
+            "p.{{ .value }}.{{ .other }}",
+            pairs(&[("p.a-1.<no value>", "a-1"), ("p.b.<no value>", "b")]),
+        ),
+        // The later of two keys that become the same wins (D-10).
+        ("same", pairs(&[("same", "b")])),
+        ("", pairs(&[("", "b")])),
+    ] {
+        assert_eq!(
+            run(transform(template), &["b", "a-1"]).unwrap(),
+            expected,
+            "{template}"
+        );
+    }
+}
+
+#[test]
+fn operations_follow_each_other() {
+    let operations = json!([
+        { "transform": { "template": "{{ .value | trimPrefix \"app-\" }}" } },
+        {},
+        { "transform": { "template": "{{ .value | title }}" } },
+    ]);
+    assert_eq!(
+        run(operations, &["app-user", "port"]).unwrap(),
+        pairs(&[("Port", "port"), ("User", "app-user")])
+    );
+}
+
+#[test]
+fn a_failed_operation_is_named_with_its_key() {
+    // externalsecret.md 3.4
+    let second = |template: &str| json!([{ "transform": { "template": "{{ .value }}" } }, { "transform": { "template": template } }]);
+    let error = run(second("{{ nope }}"), &["a"]).unwrap_err();
+    assert_eq!(
+        error,
+        "failed rewrite operation[1]: transform failed with failed to parse template: template: transform:1: function \"nope\" not defined"
+    );
+    let error = run(second("{{ fail .value }}"), &["b", "a"]).unwrap_err();
+    assert_eq!(
+        error,
+        "failed rewrite operation[1]: transform failed with failed to execute template for key \"a\": \
+         template: transform:1:3: executing \"transform\" at <fail .value>: error calling fail: a"
+    );
+    // A template that no key is rendered with must be one all the same.
+    assert!(run(second("{{"), &[]).is_err());
+}
