@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cli::template::TemplateArgs;
+
 /// Shortest interval at which stores are validated again.
 const MIN_STORE_REQUEUE: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Runs the agent in a Kubernetes cluster until it is told to stop.
     Agent(Box<AgentArgs>),
+    /// Renders templates offline, from files, as the agent would.
+    Template(Box<TemplateArgs>),
 }
 
 /// What an agent process does.
@@ -303,9 +307,10 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<AgentArgs, clap::Error> {
-        let Command::Agent(args) =
-            Cli::try_parse_from(["latchkey", "agent"].iter().chain(arguments))?.command;
-        Ok(*args)
+        match Cli::try_parse_from(["latchkey", "agent"].iter().chain(arguments))?.command {
+            Command::Agent(args) => Ok(*args),
+            Command::Template(_) => panic!("another command"),
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod args;
 pub mod certificates;
+pub mod cli;
 pub mod leader;
 pub mod logging;
 pub mod providers;

@@ -1,10 +1,11 @@
-//! The binary `latchkey`: reads its arguments, runs the agent, and drains when it is told to stop.
+//! The binary `latchkey`: reads its arguments, runs the agent, and drains when it is told to stop; or runs a command offline.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use latchkey::args::{self, Cli, Command};
+use latchkey::args::{self, AgentArgs, Cli, Command};
+use latchkey::cli::template;
 use latchkey::{logging, runtime};
 
 /// Exit code for a wrong configuration, as in sysexits(3).
@@ -17,7 +18,13 @@ fn main() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => return fail(EX_USAGE, &args::one_line(&error)),
     };
-    let Command::Agent(args) = cli.command;
+    match cli.command {
+        Command::Agent(args) => run_agent(*args),
+        Command::Template(args) => template::run(*args),
+    }
+}
+
+fn run_agent(args: AgentArgs) -> ExitCode {
     if let Err(error) = args.validate() {
         return fail(EX_USAGE, &error.to_string());
     }
@@ -37,7 +44,7 @@ fn main() -> ExitCode {
         Ok(tokio) => tokio,
         Err(error) => return fail(1, &format!("failed to start the runtime: {error}")),
     };
-    let result = tokio.block_on(runtime::run_until_signal(*args));
+    let result = tokio.block_on(runtime::run_until_signal(args));
     // What is still blocked in the kernel must not keep the process.
     tokio.shutdown_timeout(std::time::Duration::from_secs(1));
     match result {

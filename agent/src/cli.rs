@@ -1,0 +1,3 @@
+//! Commands for the terminal. They need no cluster.
+
+pub mod template;
