@@ -16,6 +16,7 @@ pub(crate) struct Output(Zeroizing<Vec<u8>>);
 
 impl Output {
     /// Makes place for `length` more bytes.
+    #[inline]
     pub(crate) fn room(&mut self, cx: &mut Context, length: usize) -> Result<()> {
         if self.0.capacity() - self.0.len() < length {
             self.grow(cx, length)?;
@@ -35,16 +36,19 @@ impl Output {
     }
 
     /// Appends a byte for which there is room.
+    #[inline]
     pub(crate) fn push(&mut self, byte: u8) {
         self.0.push(byte);
     }
 
     /// Appends bytes for which there is room.
+    #[inline]
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
     /// Makes room for `bytes` and appends them.
+    #[inline]
     pub(crate) fn write(&mut self, cx: &mut Context, bytes: &[u8]) -> Result<()> {
         self.room(cx, bytes.len())?;
         self.extend(bytes);

@@ -34,7 +34,12 @@ struct Reader<'a> {
     text: &'a [u8],
     position: usize,
     failure: Option<Failure>,
+    /// Keys that were read before, each where its hash says: objects in a list mostly have the same.
+    keys: [Option<Text>; KEYS],
 }
+
+/// How many keys are kept to be used again.
+const KEYS: usize = 32;
 
 /// Reads a text that is one JSON value.
 ///
@@ -43,11 +48,7 @@ struct Reader<'a> {
 /// Go's text if it is none.
 pub(crate) fn read(cx: &mut Context, text: &[u8]) -> Result<Document> {
     cx.work(text.len() as u64 / 64)?;
-    let mut reader = Reader {
-        text,
-        position: 0,
-        failure: None,
-    };
+    let mut reader = Reader::new(text);
     let value = reader.value(cx)?;
     match reader.next() {
         None => Ok(Document {
@@ -65,11 +66,7 @@ pub(crate) fn read(cx: &mut Context, text: &[u8]) -> Result<Document> {
 /// Go's text for a value that is none, `EOF` or `unexpected EOF` for one that is missing or not whole.
 pub(crate) fn read_first(cx: &mut Context, text: &[u8]) -> Result<First> {
     cx.work(text.len() as u64 / 64)?;
-    let mut reader = Reader {
-        text,
-        position: 0,
-        failure: None,
-    };
+    let mut reader = Reader::new(text);
     let first = match reader.next() {
         None => return Err(Failure::plain("EOF")),
         Some(b'{') => reader.members(cx).map(First::Members),
@@ -86,6 +83,15 @@ pub(crate) fn read_first(cx: &mut Context, text: &[u8]) -> Result<First> {
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            position: 0,
+            failure: None,
+            keys: [const { None }; KEYS],
+        }
+    }
+
     /// The members of the object at the position.
     fn members(&mut self, cx: &mut Context) -> Result<Vec<Member>> {
         self.position += 1;
@@ -97,7 +103,7 @@ impl<'a> Reader<'a> {
             if self.next() != Some(b'"') {
                 return Err(self.unexpected("looking for beginning of object key string"));
             }
-            let key = self.string(cx)?;
+            let key = self.key(cx)?;
             if self.next() != Some(b':') {
                 return Err(self.unexpected("after object key"));
             }
@@ -172,7 +178,7 @@ impl<'a> Reader<'a> {
             if self.next() != Some(b'"') {
                 return Err(self.unexpected("looking for beginning of object key string"));
             }
-            let key = self.string(cx)?;
+            let key = self.key(cx)?;
             if self.next() != Some(b':') {
                 return Err(self.unexpected("after object key"));
             }
@@ -260,6 +266,11 @@ impl<'a> Reader<'a> {
     }
 
     fn float(&mut self, text: &[u8]) -> Value {
+        // Up to 15 digits are exact, and have no sign that zero could lose.
+        if text.len() <= 15 && text.iter().all(u8::is_ascii_digit) {
+            let digits = text.iter().map(|digit| u64::from(digit - b'0'));
+            return Value::Float(digits.fold(0, |number, digit| number * 10 + digit) as f64);
+        }
         let text = std::str::from_utf8(text).unwrap_or_default();
         match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Value::Float(number),
@@ -275,21 +286,67 @@ impl<'a> Reader<'a> {
     }
 
     fn string(&mut self, cx: &mut Context) -> Result<Text> {
+        match self.literal()? {
+            Literal::Plain(raw) => {
+                cx.allocate(raw.len())?;
+                Ok(Text::new(raw.to_vec()))
+            }
+            Literal::Escaped(raw) => unescaped(cx, raw),
+        }
+    }
+
+    /// A string that is a key.
+    fn key(&mut self, cx: &mut Context) -> Result<Text> {
+        let raw = match self.literal()? {
+            Literal::Plain(raw) => raw,
+            Literal::Escaped(raw) => return unescaped(cx, raw),
+        };
+        let ends = [raw.first(), raw.last()].map(|byte| usize::from(byte.copied().unwrap_or(0)));
+        let slot = (raw.len() * 7 + ends[0] * 3 + ends[1]) % KEYS;
+        if let Some(Some(known)) = self.keys.get(slot)
+            && known.bytes() == raw
+        {
+            return Ok(known.clone());
+        }
+        cx.allocate(raw.len())?;
+        let key = Text::new(raw.to_vec());
+        if let Some(place) = self.keys.get_mut(slot) {
+            *place = Some(key.clone());
+        }
+        Ok(key)
+    }
+
+    /// What stands between the quotes of a string.
+    fn literal(&mut self) -> Result<Literal<'a>> {
         self.position += 1;
         let start = self.position;
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'"' => {
-                    let raw = self.text.get(start..self.position).unwrap_or_default();
-                    self.position += 1;
-                    return text(cx, raw);
+        let (mut is_escaped, mut is_ascii) = (false, true);
+        loop {
+            let rest = self.text.get(self.position..).unwrap_or_default();
+            let run = rest
+                .iter()
+                .position(|&byte| matches!(byte, 0..b' ' | b'"' | b'\\' | 0x80..));
+            self.position += run.unwrap_or(rest.len());
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    is_escaped = true;
+                    self.escape()?;
                 }
-                b'\\' => self.escape()?,
-                0..b' ' => return Err(self.unexpected("in string literal")),
-                _ => self.position += 1,
+                Some(0x80..) => {
+                    is_ascii = false;
+                    self.position += 1;
+                }
+                Some(_) => return Err(self.unexpected("in string literal")),
+                None => return Err(self.unexpected("")),
             }
         }
-        Err(self.unexpected(""))
+        let raw = self.text.get(start..self.position).unwrap_or_default();
+        self.position += 1;
+        if is_escaped || !(is_ascii || std::str::from_utf8(raw).is_ok()) {
+            return Ok(Literal::Escaped(raw));
+        }
+        Ok(Literal::Plain(raw))
     }
 
     /// Checks an escape sequence.
@@ -316,12 +373,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The text of a string literal whose escapes are checked.
-fn text(cx: &mut Context, raw: &[u8]) -> Result<Text> {
-    if !raw.contains(&b'\\') && std::str::from_utf8(raw).is_ok() {
-        cx.allocate(raw.len())?;
-        return Ok(Text::new(raw.to_vec()));
-    }
+/// What stands between quotes.
+enum Literal<'a> {
+    /// It is the text itself.
+    Plain(&'a [u8]),
+    /// It has escape sequences, which are checked, or bytes that are no UTF-8.
+    Escaped(&'a [u8]),
+}
+
+fn unescaped(cx: &mut Context, raw: &[u8]) -> Result<Text> {
     // A byte that is no character grows to three.
     let room = raw.len().saturating_mul(3);
     cx.allocate(room)?;

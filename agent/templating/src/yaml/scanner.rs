@@ -6,7 +6,7 @@
 mod properties;
 mod scalars;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::fault::Fault;
 use super::source::{Mark, Source};
@@ -31,9 +31,9 @@ pub(super) struct Scanner<'a> {
     indents: Vec<isize>,
     /// A possible key for each level of brackets, the first for none.
     keys: Vec<PossibleKey>,
-    /// The level of brackets by the number of the token that may begin a key there. As in libyaml's port to Go it may be
-    /// behind [`Self::keys`]; what is read ahead, and so which fault is found first, hangs on it.
-    key_levels: BTreeMap<usize, usize>,
+    /// Numbers of tokens that may begin a key, ascending, each with its level of brackets. As in libyaml's port to Go they may
+    /// be behind [`Self::keys`]; what is read ahead, and so which fault is found first, hangs on it.
+    key_levels: VecDeque<(usize, usize)>,
     /// Whether a key may begin here.
     key_allowed: bool,
 }
@@ -61,7 +61,7 @@ impl<'a> Scanner<'a> {
             indent: -1,
             indents: Vec::new(),
             keys: vec![PossibleKey::default()],
-            key_levels: BTreeMap::new(),
+            key_levels: VecDeque::new(),
             key_allowed: true,
         }
     }
@@ -92,17 +92,30 @@ impl<'a> Scanner<'a> {
     }
 
     fn first_may_be_key(&mut self) -> Result<bool, Fault> {
-        while let Some(entry) = self.key_levels.first_entry() {
-            if *entry.key() > self.taken {
+        while let Some(&(token, level)) = self.key_levels.front() {
+            if token > self.taken {
                 return Ok(false);
             }
-            if *entry.key() == self.taken {
-                let level = *entry.get();
+            if token == self.taken {
                 return self.is_key_possible(level);
             }
-            entry.remove();
+            self.key_levels.pop_front();
         }
         Ok(false)
+    }
+
+    /// No longer looks for a key at a token.
+    fn drop_level(&mut self, token: usize) {
+        // Mostly it is the last one.
+        let levels = self.key_levels.iter().rev();
+        let behind = levels.take_while(|(known, _)| *known > token).count();
+        let index = self.key_levels.len().checked_sub(behind + 1);
+        let found = index.and_then(|index| self.key_levels.get(index));
+        if let (Some(index), Some((known, _))) = (index, found)
+            && *known == token
+        {
+            self.key_levels.remove(index);
+        }
     }
 
     /// Whether the possible key of a level still is one. Forgets it if not.
@@ -140,7 +153,8 @@ impl<'a> Scanner<'a> {
         if let Some(last) = self.keys.last_mut() {
             *last = key;
         }
-        self.key_levels.insert(key.token, self.keys.len() - 1);
+        self.drop_level(key.token);
+        self.key_levels.push_back((key.token, self.keys.len() - 1));
         Ok(())
     }
 
@@ -154,7 +168,8 @@ impl<'a> Scanner<'a> {
         }
         if key.possible {
             key.possible = false;
-            self.key_levels.remove(&key.token);
+            let token = key.token;
+            self.drop_level(token);
         }
         Ok(())
     }
@@ -334,9 +349,9 @@ impl<'a> Scanner<'a> {
     fn fetch_closing(&mut self, kind: Kind) -> Result<(), Fault> {
         self.forget_key()?;
         // The lowest level is that of no brackets.
-        if let (true, Some(key)) = (self.in_brackets(), self.keys.last()) {
+        if let (true, Some(key)) = (self.in_brackets(), self.keys.last().copied()) {
             // For empty brackets that is the number of the opening one.
-            self.key_levels.remove(&key.token);
+            self.drop_level(key.token);
             self.keys.pop();
         }
         self.key_allowed = false;
@@ -398,7 +413,7 @@ impl<'a> Scanner<'a> {
             if let Some(key) = self.keys.get_mut(level) {
                 key.possible = false;
             }
-            self.key_levels.remove(&key.token);
+            self.drop_level(key.token);
             self.key_allowed = false;
         } else {
             // Behind a key with `?`, or without any.

@@ -51,6 +51,7 @@ impl<'a> Source<'a> {
         self.mark
     }
 
+    #[inline]
     pub(super) fn column(&self) -> usize {
         self.mark.column
     }
@@ -61,10 +62,21 @@ impl<'a> Source<'a> {
     }
 
     /// Looks whether so many characters can be decoded, the end counting for any number.
+    #[inline]
     pub(super) fn require(&self, characters: usize) -> Result<(), Fault> {
-        let Some((limit, problem)) = self.broken else {
-            return Ok(());
-        };
+        match self.broken {
+            None => Ok(()),
+            Some((limit, problem)) => self.require_before(characters, limit, problem),
+        }
+    }
+
+    #[cold]
+    fn require_before(
+        &self,
+        characters: usize,
+        limit: usize,
+        problem: &'static str,
+    ) -> Result<(), Fault> {
         let mut position = self.position;
         for _ in 0..characters {
             if position >= limit {
@@ -76,25 +88,30 @@ impl<'a> Source<'a> {
     }
 
     /// The byte `offset` bytes ahead.
+    #[inline]
     pub(super) fn byte(&self, offset: usize) -> u8 {
         let index = self.position.saturating_add(offset);
         self.text.get(index).copied().unwrap_or(0)
     }
 
+    #[inline]
     pub(super) fn is_at(&self, byte: u8) -> bool {
         self.byte(0) == byte
     }
 
+    #[inline]
     pub(super) fn is_end(&self) -> bool {
         self.is_at(0)
     }
 
     /// Whether a blank or tab is here.
+    #[inline]
     pub(super) fn is_blank(&self) -> bool {
         matches!(self.byte(0), b' ' | b'\t')
     }
 
     /// Whether a line break is `offset` bytes ahead.
+    #[inline]
     pub(super) fn is_break_at(&self, offset: usize) -> bool {
         match self.byte(offset) {
             b'\r' | b'\n' => true,
@@ -104,24 +121,29 @@ impl<'a> Source<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn is_break(&self) -> bool {
         self.is_break_at(0)
     }
 
+    #[inline]
     pub(super) fn is_break_or_end(&self) -> bool {
         self.is_end() || self.is_break()
     }
 
     /// Whether a blank, tab, line break or the end is `offset` bytes ahead.
+    #[inline]
     pub(super) fn is_space_at(&self, offset: usize) -> bool {
         matches!(self.byte(offset), 0 | b' ' | b'\t') || self.is_break_at(offset)
     }
 
+    #[inline]
     pub(super) fn is_space(&self) -> bool {
         self.is_space_at(0)
     }
 
     /// Whether a letter, digit, `_` or `-` is here.
+    #[inline]
     pub(super) fn is_word(&self) -> bool {
         matches!(self.byte(0), b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'-')
     }
@@ -142,6 +164,7 @@ impl<'a> Source<'a> {
     }
 
     /// Goes on by a character that is no line break.
+    #[inline]
     pub(super) fn skip(&mut self) {
         self.position += width(self.byte(0));
         self.mark.index += 1;
@@ -171,6 +194,25 @@ impl<'a> Source<'a> {
         let rest = self.text.get(self.position..end).unwrap_or_default();
         let run = rest.iter().position(|&byte| !test(byte));
         run.unwrap_or(rest.len())
+    }
+
+    /// The same over bytes that satisfy a test and blanks between them; a `#` behind a blank ends it before that.
+    pub(super) fn words(&self, mut test: impl FnMut(u8) -> bool) -> usize {
+        let end = self.broken.map_or(self.text.len(), |(limit, _)| limit);
+        let rest = self.text.get(self.position..end).unwrap_or_default();
+        let mut length = 0;
+        let mut after_blank = false;
+        for (index, &byte) in rest.iter().enumerate() {
+            if byte == b' ' {
+                after_blank = true;
+            } else if !test(byte) || (after_blank && byte == b'#') {
+                break;
+            } else {
+                after_blank = false;
+                length = index + 1;
+            }
+        }
+        length
     }
 
     /// Goes on by a line break, if one is here.

@@ -84,6 +84,14 @@ impl Style {
 
 impl Analysis {
     pub(super) fn new(value: &[u8]) -> Self {
+        // A word that begins with a letter or digit: nothing in it is special.
+        let is_word = value.first().is_some_and(u8::is_ascii_alphanumeric)
+            && value
+                .iter()
+                .all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b':' | b'#'));
+        if is_word {
+            return Self::default();
+        }
         let mut analysis = Self {
             indicators: value.starts_with(b"---") || value.starts_with(b"..."),
             ..Self::default()

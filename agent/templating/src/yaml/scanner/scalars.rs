@@ -410,11 +410,9 @@ impl Scanner<'_> {
                 text.extend_from_slice(&gap.blanks);
                 gap.blanks.clear();
             }
-            let run = self.source.run(is_plain);
-            if run > 0 {
-                self.source.read_run(run, text);
-            } else {
-                self.source.read(text);
+            match self.source.words(is_plain) {
+                0 => self.source.read(text),
+                run => self.source.read_run(run, text),
             }
             self.source.require(2)?;
         }
