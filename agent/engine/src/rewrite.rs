@@ -1,8 +1,9 @@
 //! Rewrites of keys (`externalsecret.md` 3.4). Keys are taken in ascending order; where two become the same, the later wins
 //! (D-10).
 
-use latchkey_crds::external_secret::{Rewrite, RewriteTransform};
+use latchkey_crds::external_secret::{Rewrite, RewriteRegexp, RewriteTransform};
 use latchkey_secret::SecretData;
+use latchkey_templating::regexp::{RegexpError, Replacer};
 use latchkey_templating::{MissingKey, Options, Template};
 
 /// An operation that failed. The texts show keys, never values.
@@ -30,6 +31,14 @@ pub enum RewriteError {
         /// Why.
         reason: String,
     },
+    /// A regular expression cannot be compiled or takes too much.
+    #[error("failed rewrite operation[{index}]: regexp failed with {reason}")]
+    Regexp {
+        /// Position in `rewrite`.
+        index: usize,
+        /// Why.
+        reason: String,
+    },
     /// A defect of the agent.
     #[error("the agent failed internally; please report it")]
     Internal,
@@ -50,11 +59,34 @@ pub(crate) fn rewrite(
         ..options.clone()
     };
     for (index, operation) in operations.iter().enumerate() {
-        if let Some(operation) = &operation.transform {
+        if let Some(operation) = &operation.regexp {
+            data = regexp(index, operation, data, &options)?;
+        } else if let Some(operation) = &operation.transform {
             data = transform(index, operation, data, &options)?;
         }
     }
     Ok(data)
+}
+
+/// Every match in every key replaced.
+fn regexp(
+    index: usize,
+    operation: &RewriteRegexp,
+    data: SecretData,
+    options: &Options,
+) -> Result<SecretData, RewriteError> {
+    let failed = |error: RegexpError| RewriteError::Regexp {
+        index,
+        reason: match error {
+            RegexpError::Syntax(text) => format!("failed to compile: {text}"),
+            RegexpError::Limit(text) => text,
+        },
+    };
+    let mut replacer =
+        Replacer::new(&operation.source, &operation.target, &options.limits).map_err(failed)?;
+    data.into_iter()
+        .map(|(key, value)| Ok((replacer.replace_all(&key).map_err(failed)?, value)))
+        .collect()
 }
 
 /// A new key for each, rendered from the old one.

@@ -26,6 +26,7 @@ mod versions;
 mod yaml;
 
 pub(crate) use encoding::base64_decode;
+pub(crate) use patterns::replaced;
 pub(crate) use urls::normal as normal_url;
 
 use std::collections::HashMap;

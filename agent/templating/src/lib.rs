@@ -14,6 +14,7 @@
 
 pub mod error;
 pub mod limits;
+pub mod regexp;
 pub mod template;
 
 mod buffer;

@@ -77,3 +77,34 @@ fn a_failed_operation_is_named_with_its_key() {
     // A template that no key is rendered with must be one all the same.
     assert!(run(second("{{"), &[]).is_err());
 }
+
+#[test]
+fn regexps_replace_every_match_as_go_does() {
+    // externalsecret.md 3.4, E143, E145, E157 to E161
+    for (source, target, keys, expected) in [
+        ("-", "_", &["a-b-c"][..], pairs(&[("a_b_c", "a-b-c")])),
+        ("x", "y", &["a-b"], pairs(&[("a-b", "a-b")])),
+        ("^p/q/", "", &["p/q/r"], pairs(&[("r", "p/q/r")])),
+        (
+            "f(.*)o",
+            "n_$1",
+            &["foo", "foodaloo"],
+            pairs(&[("n_o", "foo"), ("n_oodalo", "foodaloo")]),
+        ),
+        ("(?P<a>x)(y)", "${2}${a}", &["xy"], pairs(&[("yx", "xy")])),
+        ("(.*)", "p-$1", &["user"], pairs(&[("p-user", "user")])),
+        // A name takes the longest run; a group that is not there is empty.
+        ("(.+)", "$1_x", &["a"], pairs(&[("", "a")])),
+        ("(.+)", "$$$1", &["a"], pairs(&[("$a", "a")])),
+        (r"\Q.\E", "-", &["a.b"], pairs(&[("a-b", "a.b")])),
+        (".", "k", &["a", "b"], pairs(&[("k", "b")])),
+    ] {
+        let operations = json!([{ "regexp": { "source": source, "target": target } }]);
+        assert_eq!(run(operations, keys).unwrap(), expected, "{source}");
+    }
+    let broken = json!([{ "regexp": { "source": "(", "target": "" } }]);
+    assert_eq!(
+        run(broken, &[]).unwrap_err(),
+        "failed rewrite operation[0]: regexp failed with failed to compile: error parsing regexp: missing closing ): `(`"
+    );
+}

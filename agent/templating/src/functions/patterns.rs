@@ -299,6 +299,16 @@ fn replace_all(
     replacement: &Replacement<'_>,
 ) -> Result<Value> {
     let source = text(arguments, 1)?;
+    replaced(cx, pattern, source, replacement).map(Value::Text)
+}
+
+/// `ReplaceAllString`.
+pub(crate) fn replaced(
+    cx: &mut Context,
+    pattern: &Pattern,
+    source: &Text,
+    replacement: &Replacement<'_>,
+) -> Result<Text> {
     let text = source.bytes();
     let mut search = Search::new(cx, pattern, text, replacement.has_groups())?;
     let mut out = Output::default();
@@ -320,10 +330,10 @@ fn replace_all(
         from = search.next_rune(from).max(end);
     }
     if !has_match {
-        return Ok(Value::Text(source.clone()));
+        return Ok(source.clone());
     }
     out.write(cx, piece(text, (last_end, text.len())))?;
-    Ok(Value::Text(out.into_text()))
+    Ok(out.into_text())
 }
 
 fn split(cx: &mut Context, pattern: &Pattern, arguments: &[Value]) -> Result<Value> {

@@ -98,7 +98,11 @@ impl Parser<'_> {
     /// How many bytes of its line are before a position.
     fn column(&self, position: usize) -> usize {
         let before = &self.text[..position];
-        before.iter().rev().take_while(|byte| **byte != b'\n').count()
+        before
+            .iter()
+            .rev()
+            .take_while(|byte| **byte != b'\n')
+            .count()
     }
 
     /// The line of a position, from 1.
