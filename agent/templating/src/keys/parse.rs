@@ -191,7 +191,7 @@ fn ec(cx: &mut Context, named: Option<&[u8]>, der: &[u8]) -> Result<PrivateKey> 
     }
     let mut scalar = Zeroizing::new(vec![0; curve.size() - digits.len()]);
     scalar.extend_from_slice(digits);
-    cx.cryptography_time(100)?;
+    cx.cryptography_time(curve.cost())?;
     EcKey::new(curve, scalar, fields.point).map(PrivateKey::Ec)
 }
 

@@ -252,11 +252,11 @@ fn sign(cx: &mut Context, key: &PrivateKey, message: &[u8]) -> Result<Vec<u8>> {
     match key {
         PrivateKey::Rsa(key) => sign_rsa(cx, key, message),
         PrivateKey::Ec(key) => {
-            cx.cryptography_time(300)?;
+            cx.cryptography_time(key.curve.cost() * 2)?;
             sign_ec(key, message)
         }
         PrivateKey::Ed25519(seed) => {
-            cx.cryptography_time(100)?;
+            cx.cryptography_time(500)?;
             let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_slice());
             let pair = pair.map_err(|_| unsupported("this key"))?;
             Ok(pair.sign(message).as_ref().to_vec())
@@ -267,9 +267,7 @@ fn sign(cx: &mut Context, key: &PrivateKey, message: &[u8]) -> Result<Vec<u8>> {
 
 fn sign_rsa(cx: &mut Context, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>> {
     let bits = key.bits();
-    // About a millisecond for 2048 bits, growing with the third power.
-    let kilobits = (bits as u64).div_ceil(1024);
-    cx.cryptography_time(120 * kilobits * kilobits * kilobits)?;
+    cx.cryptography_time(key.cost())?;
     if bits < 1024 {
         return Err(Failure::plain(format!(
             "crypto/rsa: {bits}-bit keys are insecure \

@@ -38,9 +38,7 @@ fn oaep(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let PrivateKey::Rsa(rsa) = &key else {
         return Err(Failure::plain("could not parse RSA private key"));
     };
-    // About a millisecond for 2048 bits, growing with the third power.
-    let kilobits = (rsa.bits() as u64).div_ceil(1024);
-    cx.cryptography_time(120 * kilobits * kilobits * kilobits)?;
+    cx.cryptography_time(rsa.cost())?;
     let failed = |text: &str| {
         Failure::plain(format!(
             "error decrypting data with RSA: crypto/rsa: {text}"

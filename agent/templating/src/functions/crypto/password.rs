@@ -77,7 +77,8 @@ pub(super) fn derive(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     if templates.is_empty() {
         return cx.text([b"cannot find password template ", kind].concat());
     }
-    cx.cryptography(1)?;
+    // 32 MiB of scratch and some 170 ms.
+    cx.cryptography(2)?;
     cx.allocate(master.len() + user.len() + site.len())?;
     let salt = [SCOPE, &length(user), user].concat();
     let mut key = Zeroizing::new([0; 64]);
