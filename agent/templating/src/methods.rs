@@ -7,7 +7,7 @@ mod versions;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::functions::Parameter;
-use crate::value::Value;
+use crate::value::{Text, Value};
 
 /// A method with its receiver's rules.
 pub(crate) struct Method {
@@ -64,10 +64,17 @@ fn integer(arguments: &[Value], index: usize) -> Result<i64> {
     }
 }
 
-/// Argument `index`, which the evaluator has checked to be a string or a list of bytes.
+/// Argument `index`, which the evaluator has checked to be a string.
+fn text(arguments: &[Value], index: usize) -> Result<&Text> {
+    match arguments.get(index) {
+        Some(Value::Text(text)) => Ok(text),
+        _ => Err(Failure::unexpected_type()),
+    }
+}
+
+/// Argument `index`, which the evaluator has checked to be a list of bytes.
 fn bytes(arguments: &[Value], index: usize) -> Result<Vec<u8>> {
     match arguments.get(index) {
-        Some(Value::Text(text)) => Ok(text.bytes().to_vec()),
         Some(Value::List(list)) => {
             let bytes = list.values().iter().map(|value| match value {
                 Value::Uint8(byte) => Ok(*byte),

@@ -265,10 +265,8 @@ fn moment(cx: &Context, date: &Value) -> Time {
 }
 
 fn format(cx: &mut Context, layout: &[u8], date: &Value, zone: &[u8]) -> Result<Value> {
-    cx.work(layout.len() as u64 / 4)?;
     let zone = Zone::load(zone, cx.zone());
-    let out = moment(cx, date).in_zone(zone).format(layout);
-    cx.text(out)
+    moment(cx, date).in_zone(zone).format_text(cx, layout)
 }
 
 fn date_in_zone(cx: &mut Context, arguments: &[Value]) -> Result<Value> {

@@ -153,17 +153,16 @@ const ARITHMETIC: &[Method] = &[
 /// Texts and bytes.
 const TEXTS: &[Method] = &[
     method!("Format", [Text], |cx, time, arguments| {
-        let layout = super::bytes(arguments, 0)?;
-        cx.work(layout.len() as u64 / 4)?;
-        cx.text(time.format(&layout))
+        let layout = super::text(arguments, 0)?.bytes();
+        time.format_text(cx, layout)
     }),
     method!("String", [], |cx, time, _| cx.text(time.text())),
     method!("GoString", [], |cx, time, _| cx.text(time.go_text())),
     method!("AppendFormat", [Bytes, Text], |cx, time, arguments| {
-        let layout = super::bytes(arguments, 1)?;
-        cx.work(layout.len() as u64 / 4)?;
+        let layout = super::text(arguments, 1)?.bytes();
+        time.pay(cx, layout)?;
         let mut out = super::bytes(arguments, 0)?;
-        time.append(&layout, &mut out);
+        time.append(layout, &mut out);
         byte_list(cx, &out)
     }),
     method!("MarshalText", [], |cx, time, _| {

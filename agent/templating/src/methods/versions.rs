@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Method, Type, times};
 use crate::failure::{Failure, Result};
 use crate::functions::Parameter;
-use crate::value::{Text, Value};
+use crate::value::Value;
 use crate::version::Version;
 
 /// `*semver.Version`
@@ -56,10 +56,10 @@ const OF_VALUES: &[Method] = &[
     method!("IncMinor", [], |_, it, _| value(it.next_minor())),
     method!("IncPatch", [], |_, it, _| value(it.next_patch())),
     method!("SetPrerelease", [Text], |_, it, arguments| value(
-        it.with_prerelease(text(arguments)?)?
+        it.with_prerelease(super::text(arguments, 0)?)?
     )),
     method!("SetMetadata", [Text], |_, it, arguments| value(
-        it.with_metadata(text(arguments)?)?
+        it.with_metadata(super::text(arguments, 0)?)?
     )),
     method!("MarshalText", [], |cx, it, _| times::byte_list(
         cx,
@@ -109,14 +109,6 @@ fn other(arguments: &[Value]) -> Result<&Version> {
     match arguments.first() {
         Some(Value::Version(Some(version))) => Ok(version),
         Some(Value::Version(None) | Value::Nil) => Err(Failure::nil_pointer()),
-        _ => Err(Failure::unexpected_type()),
-    }
-}
-
-/// The first argument, which the evaluator has checked to be a string.
-fn text(arguments: &[Value]) -> Result<&Text> {
-    match arguments.first() {
-        Some(Value::Text(text)) => Ok(text),
         _ => Err(Failure::unexpected_type()),
     }
 }

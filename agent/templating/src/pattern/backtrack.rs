@@ -1,11 +1,11 @@
 //! Search by trying one way after the other, for short texts. No place is tried twice in the same step, which keeps it linear.
 
-use super::program::{Action, Label, Program, rune_at};
+use super::program::{Action, Label, NO_JOIN, Program, rune_at};
 use crate::context::Context;
 use crate::failure::Result;
 
-/// The most pairs of step and place that are kept track of.
-const MAX_PAIRS: usize = 1 << 18;
+/// The most pairs of step and place that a search may visit: it pays when it is done.
+const MAX_PAIRS: usize = 1 << 20;
 /// States that are visited for one unit of work.
 const VISITS_PER_UNIT: u64 = 16;
 const WORD: usize = u64::BITS as usize;
@@ -13,7 +13,8 @@ const WORD: usize = u64::BITS as usize;
 /// The memory of searches.
 #[derive(Default)]
 pub(super) struct Backtracker {
-    /// A bit for each place and step, place by place. All clear between searches.
+    /// A bit for each place and step that several lead to, place by place. All clear between searches. The other steps are
+    /// visited but once if those are.
     visited: Vec<u64>,
     jobs: Vec<Job>,
 }
@@ -46,7 +47,7 @@ impl Backtracker {
         let Some(mut start) = program.candidate(text, from) else {
             return cx.work(1 + (text.len() - from) as u64 / 64).map(|()| false);
         };
-        let words = (text.len() - from + 1) * program.steps.len() / WORD + 1;
+        let words = (text.len() - from + 1) * program.joins / WORD + 1;
         if self.visited.len() < words {
             cx.allocate((words - self.visited.len()) * size_of::<u64>())?;
             self.visited.resize(words, 0);
@@ -70,11 +71,10 @@ impl Backtracker {
             }
         };
         let (visits, farthest) = (attempt.visits, attempt.farthest);
-        let used = (farthest - from + 1) * program.steps.len() / WORD + 1;
-        self.visited
-            .iter_mut()
-            .take(used)
-            .for_each(|word| *word = 0);
+        let used = (farthest - from + 1) * program.joins / WORD + 1;
+        if let Some(used) = self.visited.get_mut(..used) {
+            used.fill(0);
+        }
         cx.work(1 + visits / VISITS_PER_UNIT + (start - from) as u64 / 64)?;
         if let (Some((start, end)), [first, last, ..]) = (found, places) {
             (*first, *last) = (start, end);
@@ -123,10 +123,11 @@ impl Attempt<'_> {
         places: &mut [usize],
     ) -> Option<usize> {
         loop {
-            if !self.visit(label, position) {
+            self.visits += 1;
+            let step = self.program.step(label);
+            if step.join != NO_JOIN && !self.visit(step.join, position) {
                 return None;
             }
-            let step = self.program.step(label);
             match step.action {
                 Action::Match => return Some(position),
                 Action::Look(look) => {
@@ -154,11 +155,10 @@ impl Attempt<'_> {
         }
     }
 
-    /// Notes the visit; `false` if there was one before.
-    fn visit(&mut self, label: Label, position: usize) -> bool {
-        self.visits += 1;
+    /// Notes the visit to a step that several lead to; `false` if there was one before.
+    fn visit(&mut self, join: u32, position: usize) -> bool {
         self.farthest = self.farthest.max(position);
-        let pair = (position - self.base) * self.program.steps.len() + label as usize;
+        let pair = (position - self.base) * self.program.joins + join as usize;
         let Some(word) = self.backtracker.visited.get_mut(pair / WORD) else {
             return false;
         };

@@ -1,7 +1,7 @@
 //! A tree becomes a program, from its end to its beginning: each node is made to lead to a step that is already there.
 
 use super::class::Class;
-use super::program::{Action, Label, Program, Step};
+use super::program::{Action, First, Label, NO_JOIN, Program, Step};
 use super::tree::{Id, Kind, Look, Repeat, Tree};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -20,6 +20,7 @@ pub(super) fn compile(cx: &mut Context, tree: &mut Tree) -> Result<Program> {
         steps: vec![Step {
             action: Action::Match,
             next: 0,
+            join: NO_JOIN,
         }],
         visits: 0,
         most: cx.limits().pattern.saturating_sub(class_bytes) / size_of::<Step>(),
@@ -29,10 +30,12 @@ pub(super) fn compile(cx: &mut Context, tree: &mut Tree) -> Result<Program> {
         steps: compiler.steps,
         classes: compiler.classes,
         start,
+        joins: 0,
         is_anchored: false,
-        first: None,
+        first: First::Anything,
     };
     cx.allocate(program.steps.len() * size_of::<Step>())?;
+    program.joins = number_joins(&mut program);
     program.is_anchored = is_anchored(&program);
     program.first = first_bytes(&program);
     Ok(program)
@@ -55,7 +58,11 @@ impl Compiler<'_> {
         if self.steps.len() >= self.most {
             return Err(Failure::limit(Limit::Pattern));
         }
-        self.steps.push(Step { action, next });
+        self.steps.push(Step {
+            action,
+            next,
+            join: NO_JOIN,
+        });
         Ok((self.steps.len() - 1) as Label)
     }
 
@@ -180,6 +187,43 @@ impl Compiler<'_> {
     }
 }
 
+/// Numbers the steps that more than one other leads to; gives how many there are.
+fn number_joins(program: &mut Program) -> usize {
+    const ONE: u32 = u32::MAX - 1;
+    let mut count = 0;
+    let mut lead_to = |steps: &mut [Step], label: Label| {
+        let Some(step) = steps.get_mut(label as usize) else {
+            return;
+        };
+        match step.join {
+            NO_JOIN => step.join = ONE,
+            ONE => {
+                step.join = count;
+                count += 1;
+            }
+            _ => {}
+        }
+    };
+    lead_to(&mut program.steps, program.start);
+    for index in 0..program.steps.len() {
+        let Some(step) = program.steps.get(index).copied() else {
+            break;
+        };
+        match step.action {
+            Action::Match => continue,
+            Action::Split(other) => lead_to(&mut program.steps, other),
+            _ => {}
+        }
+        lead_to(&mut program.steps, step.next);
+    }
+    for step in &mut program.steps {
+        if step.join == ONE {
+            step.join = NO_JOIN;
+        }
+    }
+    count as usize
+}
+
 /// Whether all that a program can do first is to look for the start of the text.
 fn is_anchored(program: &Program) -> bool {
     let mut label = program.start;
@@ -194,7 +238,7 @@ fn is_anchored(program: &Program) -> bool {
 }
 
 /// The bytes that a match can begin with.
-fn first_bytes(program: &Program) -> Option<Box<[bool; 256]>> {
+fn first_bytes(program: &Program) -> First {
     let mut first = Box::new([false; 256]);
     let mut seen = vec![false; program.steps.len()];
     let mut labels = vec![program.start];
@@ -205,7 +249,7 @@ fn first_bytes(program: &Program) -> Option<Box<[bool; 256]>> {
         }
         let step = program.step(label);
         match step.action {
-            Action::Match | Action::Any | Action::AnyButNewline => return None,
+            Action::Match | Action::Any | Action::AnyButNewline => return First::Anything,
             Action::Look(_) | Action::Save(_) => labels.push(step.next),
             Action::Split(other) => labels.extend([step.next, other]),
             Action::Rune(rune) => mark(&mut first, rune, rune),
@@ -214,15 +258,19 @@ fn first_bytes(program: &Program) -> Option<Box<[bool; 256]>> {
                 mark(&mut first, other, other);
             }
             Action::Class(number) => {
-                let class = program.classes.get(number as usize)?;
-                class
-                    .0
-                    .iter()
-                    .for_each(|(low, high)| mark(&mut first, *low, *high));
+                let class = program.classes.get(number as usize);
+                let ranges = class.map_or(&[][..], |class| &*class.0);
+                for (low, high) in ranges {
+                    mark(&mut first, *low, *high);
+                }
             }
         }
     }
-    Some(first)
+    let mut set = (0..=u8::MAX).filter(|byte| first[usize::from(*byte)]);
+    match (set.next(), set.next()) {
+        (Some(only), None) => First::Byte(only),
+        _ => First::Bytes(first),
+    }
 }
 
 /// Notes the first bytes of runes in a range. Those beyond ASCII are not told apart.

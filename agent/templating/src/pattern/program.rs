@@ -12,10 +12,20 @@ pub(super) struct Program {
     pub(super) steps: Vec<Step>,
     pub(super) classes: Vec<Class>,
     pub(super) start: Label,
+    /// How many steps there are that more than one other leads to.
+    pub(super) joins: usize,
     /// Whether it can match at the start of the text only.
     pub(super) is_anchored: bool,
-    /// The bytes that a match can begin with; `None` if it may begin with anything or be empty.
-    pub(super) first: Option<Box<[bool; 256]>>,
+    pub(super) first: First,
+}
+
+/// What a match can begin with.
+pub(super) enum First {
+    /// Anything, or it may be empty.
+    Anything,
+    Byte(u8),
+    /// Those that are set.
+    Bytes(Box<[bool; 256]>),
 }
 
 /// A step and the one after it.
@@ -23,7 +33,12 @@ pub(super) struct Program {
 pub(super) struct Step {
     pub(super) action: Action,
     pub(super) next: Label,
+    /// Its number among the steps that more than one other leads to, or [`NO_JOIN`].
+    pub(super) join: u32,
 }
+
+/// For a step to which there is one way only.
+pub(super) const NO_JOIN: u32 = u32::MAX;
 
 /// What a step does.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +68,7 @@ impl Program {
         let end = Step {
             action: Action::Match,
             next: 0,
+            join: NO_JOIN,
         };
         self.steps.get(label as usize).copied().unwrap_or(end)
     }
@@ -72,32 +88,32 @@ impl Program {
         }
     }
 
-    /// The next place from `position` on, rune by rune, at which a match can begin; `None` if there is none.
-    pub(super) fn candidate(&self, text: &[u8], mut position: usize) -> Option<usize> {
+    /// The next place from `position` on at which a match can begin; `None` if there is none.
+    pub(super) fn candidate(&self, text: &[u8], position: usize) -> Option<usize> {
+        let rest = text.get(position..)?;
         if self.is_anchored {
             return (position == 0).then_some(0);
         }
-        let Some(first) = &self.first else {
-            return (position <= text.len()).then_some(position);
+        // No place inside of a rune is found: of the bytes that are not ASCII all can begin a match, then the first of a rune
+        // is met first, or none can.
+        let ahead = match &self.first {
+            First::Anything => 0,
+            First::Byte(byte) => memchr::memchr(*byte, rest)?,
+            First::Bytes(first) => rest.iter().position(|byte| first[usize::from(*byte)])?,
         };
-        loop {
-            let byte = *text.get(position)?;
-            if first[usize::from(byte)] {
-                return Some(position);
-            }
-            position += if byte.is_ascii() {
-                1
-            } else {
-                rune_at(text, position).map_or(1, |(_, width)| width)
-            };
-        }
+        Some(position + ahead)
     }
 }
 
 /// The rune at `position` and its width; U+FFFD and 1 for a byte that is not UTF-8, `None` at the end.
+#[inline]
 pub(super) fn rune_at(text: &[u8], position: usize) -> Option<(u32, usize)> {
-    let rest = text.get(position..)?;
-    unicode::first_rune(rest).map(|(rune, width)| (u32::from(rune), width))
+    let byte = *text.get(position)?;
+    if byte.is_ascii() {
+        return Some((u32::from(byte), 1));
+    }
+    let rune = unicode::first_rune(text.get(position..)?);
+    rune.map(|(rune, width)| (u32::from(rune), width))
 }
 
 // === impl Look ===

@@ -1,17 +1,39 @@
 //! A moment and a layout make a text.
 
-use super::Time;
 use super::calendar::{Clock, Date};
 use super::layout::{Chunk, Element, Fraction, Offset, Pad};
+use super::{Time, Zone};
+use crate::context::Context;
+use crate::failure::Result;
+use crate::value::{Text, Value};
 
 // === impl Time ===
 
 impl Time {
-    /// `Format`.
+    /// `Format`, for layouts that are written here; others are to be paid for, see [`Self::format_text`].
     pub(crate) fn format(&self, layout: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(layout.len() + 10);
         self.append(layout, &mut out);
         out
+    }
+
+    /// `Format`.
+    pub(crate) fn format_text(&self, cx: &mut Context, layout: &[u8]) -> Result<Value> {
+        self.pay(cx, layout)?;
+        Ok(Value::Text(Text::new(self.format(layout))))
+    }
+
+    /// Pays for a text before it is made. No element grows more than fourfold, but for the abbreviation of a zone, which may
+    /// be as long as the text it was read from.
+    pub(crate) fn pay(&self, cx: &mut Context, layout: &[u8]) -> Result<()> {
+        let abbreviation = match &self.zone {
+            Zone::Fixed(_) => self.zone.name().len(),
+            _ => 0,
+        };
+        let elements = layout.len() / 3;
+        let abbreviations = elements.saturating_mul(abbreviation);
+        cx.work(elements as u64)?;
+        cx.allocate(layout.len().saturating_mul(4).saturating_add(abbreviations))
     }
 
     /// `AppendFormat`.
