@@ -158,7 +158,11 @@ impl<'t> Evaluator<'t> {
         };
         self.turn_over(&mut turns, &subject.value)?;
         let flow = match (&branch.otherwise, turns.count) {
-            (Some(otherwise), 0) => self.walk(dot, otherwise)?,
+            // A `break` in here belongs to a loop around this one, but Go ends only this one.
+            (Some(otherwise), 0) => match self.walk(dot, otherwise)? {
+                Flow::Break => Flow::Next,
+                flow => flow,
+            },
             _ => Flow::Next,
         };
         self.variables.truncate(mark);
