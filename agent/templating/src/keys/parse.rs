@@ -323,15 +323,14 @@ impl<'a> Sec1<'a> {
         let version = fields.field(&Field::INTEGER)?.int()?;
         let scalar = fields.field(&Field::OCTETS)?.contents;
         let curve = fields.optional(&Field::OBJECT.optional().explicit(0))?;
+        let curve = curve.map(|value| value.object()).transpose()?;
         let point = fields.optional(&Field::BITS.optional().explicit(1))?;
+        let point = point.map(|value| value.bits()).transpose()?;
         Ok(Self {
             version,
             scalar,
-            curve: curve.map(|value| value.object()).transpose()?,
-            point: point
-                .map(|value| value.bits())
-                .transpose()?
-                .unwrap_or_default(),
+            curve,
+            point: point.unwrap_or_default(),
         })
     }
 }

@@ -258,10 +258,10 @@ fn sign(cx: &mut Context, key: &PrivateKey, message: &[u8]) -> Result<Vec<u8>> {
         PrivateKey::Ed25519(seed) => {
             cx.cryptography_time(500)?;
             let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_slice());
-            let pair = pair.map_err(|_| unsupported("this key"))?;
+            let pair = pair.map_err(|_| unsupported("this key is"))?;
             Ok(pair.sign(message).as_ref().to_vec())
         }
-        PrivateKey::X25519(_) | PrivateKey::Dsa(_) => Err(unsupported("this type of key")),
+        PrivateKey::X25519(_) | PrivateKey::Dsa(_) => Err(unsupported("this type of key is")),
     }
 }
 
@@ -274,7 +274,7 @@ fn sign_rsa(cx: &mut Context, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>> {
              (see https://go.dev/pkg/crypto/rsa#hdr-Minimum_key_size)"
         )));
     }
-    let failed = || unsupported("RSA keys of this size");
+    let failed = || unsupported("RSA keys of this size are");
     let pair = RsaKeyPair::from_der(&key.pkcs1()).map_err(|_| failed())?;
     let mut signature = vec![0; pair.public_modulus_len()];
     pair.sign(
@@ -289,20 +289,20 @@ fn sign_rsa(cx: &mut Context, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>> {
 
 fn sign_ec(key: &EcKey, message: &[u8]) -> Result<Vec<u8>> {
     let algorithm = match key.curve {
-        Curve::P224 => return Err(unsupported("signing on P-224")),
+        Curve::P224 => return Err(unsupported("signing on P-224 is")),
         Curve::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
         Curve::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
         Curve::P521 => &ECDSA_P521_SHA512_ASN1_SIGNING,
     };
     let pair = EcdsaKeyPair::from_private_key_and_public_key(algorithm, &key.scalar, &key.point)
-        .map_err(|_| unsupported("this key"))?;
+        .map_err(|_| unsupported("this key is"))?;
     let signature = pair
         .sign(&SystemRandom::new(), message)
-        .map_err(|_| unsupported("this key"))?;
+        .map_err(|_| unsupported("this key is"))?;
     Ok(signature.as_ref().to_vec())
 }
 
 /// What Go can do and this cannot.
 fn unsupported(what: &str) -> Failure {
-    Failure::plain(format!("x509: {what} is not supported here"))
+    Failure::plain(format!("x509: {what} not supported here"))
 }
