@@ -40,8 +40,9 @@ build: ## Build all programs for development
 images: ## Write dist/images/<name>.tar for latchkey, provider-fake and provider-vault (static, release)
 	@images/build.sh $(IMAGES)
 
-generate: ## Write the CRDs into the charts
+generate: ## Write the CRDs into the charts and docs/templates.md
 	cargo run --quiet --package latchkey-crds --bin crdgen -- .
+	cargo run --quiet --package latchkey-templating --example book -- .
 
 lint: ## Check format, clippy, documentation and dependencies; warnings are errors
 	cargo fmt --all --check

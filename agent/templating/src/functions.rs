@@ -20,6 +20,8 @@ mod random;
 mod strings;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod types;
 mod urls;
 mod versions;
@@ -94,41 +96,43 @@ pub(crate) enum Parameter {
     HashAlgorithm,
 }
 
+/// All functions with their subjects. Groups of one subject follow each other.
+pub(crate) static GROUPS: &[(&str, &[Function])] = &[
+    ("Certificates", certificates::FUNCTIONS),
+    ("Cryptography", crypto::FUNCTIONS),
+    ("Dates", dates::FUNCTIONS),
+    ("Dicts", dicts::FUNCTIONS),
+    ("Dicts", dicts::copy::FUNCTIONS),
+    ("Dicts", dicts::merge::FUNCTIONS),
+    ("Encoding and checksums", encoding::FUNCTIONS),
+    ("JSON", json::FUNCTIONS),
+    ("JSON Web Keys", jwk::FUNCTIONS),
+    ("Lists", lists::choice::FUNCTIONS),
+    ("Lists", lists::ends::FUNCTIONS),
+    ("Lists", lists::select::FUNCTIONS),
+    ("Numbers", numbers::FUNCTIONS),
+    ("Paths", paths::FUNCTIONS),
+    ("Regular expressions", patterns::FUNCTIONS),
+    ("PEM", pem::FUNCTIONS),
+    ("PKCS#12", pkcs12::FUNCTIONS),
+    ("Random values", random::FUNCTIONS),
+    ("Strings", strings::case::FUNCTIONS),
+    ("Strings", strings::cut::FUNCTIONS),
+    ("Strings", strings::join::FUNCTIONS),
+    ("Strings", strings::search::FUNCTIONS),
+    ("Strings", strings::split::FUNCTIONS),
+    ("Strings", strings::words::FUNCTIONS),
+    ("Strings", strings::wrap::FUNCTIONS),
+    ("Types", types::FUNCTIONS),
+    ("URLs", urls::FUNCTIONS),
+    ("Versions", versions::FUNCTIONS),
+    ("YAML", yaml::FUNCTIONS),
+];
+
 static TABLE: LazyLock<HashMap<&'static str, &'static Function>> = LazyLock::new(|| {
-    let groups = [
-        certificates::FUNCTIONS,
-        crypto::FUNCTIONS,
-        dates::FUNCTIONS,
-        dicts::FUNCTIONS,
-        dicts::copy::FUNCTIONS,
-        dicts::merge::FUNCTIONS,
-        encoding::FUNCTIONS,
-        json::FUNCTIONS,
-        jwk::FUNCTIONS,
-        lists::choice::FUNCTIONS,
-        lists::ends::FUNCTIONS,
-        lists::select::FUNCTIONS,
-        numbers::FUNCTIONS,
-        paths::FUNCTIONS,
-        patterns::FUNCTIONS,
-        pem::FUNCTIONS,
-        pkcs12::FUNCTIONS,
-        random::FUNCTIONS,
-        strings::case::FUNCTIONS,
-        strings::cut::FUNCTIONS,
-        strings::join::FUNCTIONS,
-        strings::search::FUNCTIONS,
-        strings::split::FUNCTIONS,
-        strings::words::FUNCTIONS,
-        strings::wrap::FUNCTIONS,
-        types::FUNCTIONS,
-        urls::FUNCTIONS,
-        versions::FUNCTIONS,
-        yaml::FUNCTIONS,
-    ];
-    groups
-        .into_iter()
-        .flatten()
+    GROUPS
+        .iter()
+        .flat_map(|(_, functions)| *functions)
         .map(|function| (function.name, function))
         .collect()
 });

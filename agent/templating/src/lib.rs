@@ -14,6 +14,7 @@
 
 pub mod error;
 pub mod limits;
+pub mod reference;
 pub mod regexp;
 pub mod template;
 
@@ -43,4 +44,5 @@ pub mod yaml;
 
 pub use error::{ParseError, RenderError};
 pub use limits::{Limit, Limits};
+pub use reference::reference;
 pub use template::{Delimiters, MissingKey, Options, Template};

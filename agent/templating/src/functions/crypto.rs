@@ -28,7 +28,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         summary: "Decrypts, with a password, what encryptAES wrote.",
         source: "sprig",
         example: (
-            "{{ decryptAES \"key\" \"EBESExQVFhcYGRobHB0eH8w5Uox6TufoG0DGUTTKmPI=\" }}",
+            "{{ decryptAES \"key\" \"FDdETj8CHsRuuwADCD4REtDpU+RZimC0rrrgbIqlWeY=\" }}",
             "hello",
         ),
         call: aes::decrypt,

@@ -16,6 +16,9 @@ fn every_example_renders_to_what_it_says() {
 fn every_name_leads_to_the_function_of_that_name() {
     for (name, function) in TABLE.iter() {
         assert_eq!(*name, function.name);
-        assert!(!function.summary.is_empty() && function.summary.ends_with('.'), "{name}");
+        assert!(
+            !function.summary.is_empty() && function.summary.ends_with('.'),
+            "{name}"
+        );
     }
 }
