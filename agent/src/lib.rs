@@ -1,6 +1,7 @@
 //! The Latchkey node agent.
 
 pub mod admin;
+pub mod api_server;
 pub mod args;
 pub mod certificates;
 pub mod cli;

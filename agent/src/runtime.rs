@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, Health, Scope};
+use crate::api_server;
 use crate::args::{AgentArgs, CertificateMode, Role};
 use crate::certificates;
 use crate::providers::{Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, Providers};
@@ -44,8 +45,8 @@ pub enum Error {
     #[error("failed to listen for signals")]
     Signals(#[source] std::io::Error),
     /// There is no way to the API server.
-    #[error("failed to set up the connection to the API server: {0}")]
-    Client(String),
+    #[error("failed to set up the connection to the API server")]
+    Client(#[from] api_server::ConnectError),
     /// A part that must live ended.
     #[error("{part} ended: {reason}")]
     Ended {
@@ -190,7 +191,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         sync_lease,
         log_level: _,
     } = args;
-    let client = connect().await?;
+    let client = api_server::connect().await?;
     let mut registry = Registry::default();
     let health = Health::default();
     registry.register(
@@ -381,13 +382,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-async fn connect() -> Result<kube::Client, Error> {
-    let config = kube::Config::infer()
-        .await
-        .map_err(|error| Error::Client(error.to_string()))?;
-    kube::Client::try_from(config).map_err(|error| Error::Client(error.to_string()))
 }
 
 /// The name of this process in the election: readable, and new with every start.

@@ -411,7 +411,6 @@ fn program() -> Result<PathBuf> {
             "--message-format",
             "json-render-diagnostics",
         ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .context("failed to run cargo; set LATCHKEY_CLUSTER_PROGRAM to the `cluster` binary")?;
     if !output.status.success() {

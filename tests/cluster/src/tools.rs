@@ -1,7 +1,8 @@
 //! The Go programs of the rig: pinned sources, built once into the cache, found again by the digest of what they are made of.
 //!
 //! `kube` and `dns` are small programs of this crate (folders of the same names) that link Kubernetes, etcd and CoreDNS at the
-//! versions their go.mod and go.sum pin; helm and csi-sanity are installed at a version. A build that is interrupted goes on
+//! versions their go.mod and go.sum pin; helm and csi-sanity are installed at a version. The sources are part of this program, so
+//! that it works wherever it was built: several checkouts may share one target folder. A build that is interrupted goes on
 //! where it stopped, because Go's own cache (`GOCACHE`, `GOMODCACHE`) keeps what was compiled and fetched.
 
 use std::fs::{self, File};
@@ -87,14 +88,14 @@ impl Tools {
         Ok(Self {
             kube: path(&Tool {
                 name: "kube",
-                source: Source::Folder,
+                source: Source::Files(&KUBE),
                 link: format!(
                     "-s -w -X {stamp}.gitVersion={v} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
                 ),
             })?,
             dns: path(&Tool {
                 name: "dns",
-                source: Source::Folder,
+                source: Source::Files(&DNS),
                 link: "-s -w".to_owned(),
             })?,
             helm: path(&Tool {
@@ -117,9 +118,23 @@ impl Tools {
     }
 }
 
+/// Names and contents of a module's files.
+type Files = [(&'static str, &'static str); 3];
+
+const KUBE: Files = [
+    ("go.mod", include_str!("../kube/go.mod")),
+    ("go.sum", include_str!("../kube/go.sum")),
+    ("main.go", include_str!("../kube/main.go")),
+];
+const DNS: Files = [
+    ("go.mod", include_str!("../dns/go.mod")),
+    ("go.sum", include_str!("../dns/go.sum")),
+    ("main.go", include_str!("../dns/main.go")),
+];
+
 enum Source {
-    /// The folder of this crate that is called like the tool.
-    Folder,
+    /// A module of this crate.
+    Files(&'static Files),
     /// A package of a public module.
     Module {
         package: &'static str,
@@ -134,22 +149,12 @@ struct Tool {
 }
 
 impl Tool {
-    fn folder(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.name)
-    }
-
     /// Where the program is or will be: its folder's name carries the digest of its sources.
     fn output(&self) -> Result<PathBuf> {
         let mut inputs: Vec<Vec<u8>> = vec![self.link.clone().into_bytes()];
         match &self.source {
-            Source::Folder => {
-                for file in ["go.mod", "go.sum", "main.go"] {
-                    let path = self.folder().join(file);
-                    inputs.push(
-                        fs::read(&path)
-                            .with_context(|| format!("failed to read {}", path.display()))?,
-                    );
-                }
+            Source::Files(files) => {
+                inputs.extend(files.iter().map(|(_, text)| text.as_bytes().to_vec()));
             }
             Source::Module { package, version } => {
                 inputs.push(format!("{package}@{version}").into_bytes())
@@ -168,18 +173,20 @@ impl Tool {
         // Built beside the final name, so that a half-written program is never found.
         let building = folder.join("building");
         let verb = match self.source {
-            Source::Folder => "build",
+            Source::Files(_) => "build",
             Source::Module { .. } => "install",
         };
         let mut go = Command::new("go");
         go.env("CGO_ENABLED", "0")
             .args([verb, "-v", "-trimpath", "-ldflags", &self.link]);
         let made = match &self.source {
-            Source::Folder => {
-                go.arg("-o")
-                    .arg(&building)
-                    .arg(".")
-                    .current_dir(self.folder());
+            Source::Files(files) => {
+                let sources = folder.join("source");
+                fs::create_dir_all(&sources)?;
+                for (name, text) in files.iter() {
+                    fs::write(sources.join(name), text)?;
+                }
+                go.arg("-o").arg(&building).arg(".").current_dir(sources);
                 building
             }
             Source::Module { package, version } => {

@@ -103,7 +103,7 @@ fn program() -> Result<&'static Path> {
             .and_then(Path::parent)
             .context("the test is not in a target folder")?;
         let program = profile.join("provider-fake");
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../providers");
+        let sources = package().join("../../providers");
         let newest = newest(&sources.join("sdk/src"))?.max(newest(&sources.join("fake/src"))?);
         if std::fs::metadata(&program)
             .and_then(|built| built.modified())
@@ -123,9 +123,7 @@ fn program() -> Result<&'static Path> {
             "--bin",
             "provider-fake",
         ]);
-        cargo
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env("CARGO_TARGET_DIR", target);
+        cargo.current_dir(package()).env("CARGO_TARGET_DIR", target);
         if profile.ends_with("release") {
             cargo.arg("--release");
         }
@@ -382,9 +380,18 @@ fn free_port() -> Result<u16> {
         .port())
 }
 
+/// This package's folder, as the cargo that runs this test knows it: the path that was compiled in may be that of another checkout with
+/// the same target folder.
+fn package() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    package
+        .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+        .into()
+}
+
 /// The definition of Fake, as the chart ships it.
 async fn install_resource(cx: &Context) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let path = package()
         .join("../../charts/provider/crds/provider.secretstore.external-secrets.io_fakes.yaml");
     cx.apply(&std::fs::read_to_string(path)?).await?;
     let name = "crd/fakes.provider.secretstore.external-secrets.io";
