@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 
 /// The contracts, relative to this crate.
-const CONTRACTS: [&str; 4] = [
+const CONTRACTS: [&str; 5] = [
     "contracts/provider.v1.proto",
     "contracts/generator.v1.proto",
     "contracts/csi.v1.proto",
     "contracts/pluginregistration.proto",
+    "contracts/fake.v1.proto",
 ];
 
 /// Messages that can carry secrets, tokens or volume contexts; `src/redact.rs` writes their `Debug` by hand.
-const SENSITIVE: [&str; 12] = [
+const SENSITIVE: [&str; 14] = [
     ".provider.v1.GetSecretResponse",
     ".provider.v1.GetSecretMapResponse",
     ".provider.v1.GetAllSecretsResponse",
@@ -26,6 +27,8 @@ const SENSITIVE: [&str; 12] = [
     ".csi.v1.NodePublishVolumeRequest",
     ".csi.v1.NodeExpandVolumeRequest",
     ".csi.v1.VolumeCapability.MountVolume",
+    ".fake.v1.PutRequest",
+    ".fake.v1.GetResponse",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -5,6 +5,7 @@
 //! | [`provider::v1`] | `SecretStoreProvider` | agent and provider, over mutual TLS |
 //! | [`generator::v1`] | `GeneratorProvider` | agent and provider, over mutual TLS |
 //! | [`csi::v1`] | `Identity`, `Node` | kubelet and agent, over a Unix socket |
+//! | [`fake::v1`] | `Control` | tests and the Fake provider, on a loopback address |
 //! | [`pluginregistration`] | `Registration` | kubelet and agent, over a Unix socket |
 //!
 //! The two provider packages are byte for byte those of External Secrets' out-of-process providers, so field numbers never
@@ -42,6 +43,14 @@ pub mod csi {
     /// Version 1 of the contract.
     pub mod v1 {
         tonic::include_proto!("csi.v1");
+    }
+}
+
+/// Control of the Fake provider.
+pub mod fake {
+    /// Version 1 of the contract.
+    pub mod v1 {
+        tonic::include_proto!("fake.v1");
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{csi, generator, provider};
+use crate::{csi, fake, generator, provider};
 
 /// Prints a number of bytes in place of a value.
 struct Bytes(usize);
@@ -34,6 +34,28 @@ impl fmt::Debug for provider::v1::GetSecretResponse {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("GetSecretResponse")
+            .field("value", &Bytes(self.value.len()))
+            .finish()
+    }
+}
+
+impl fmt::Debug for fake::v1::PutRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PutRequest")
+            .field("resource", &self.resource)
+            .field("key", &self.key)
+            .field("version", &self.version)
+            .field("value", &Bytes(self.value.len()))
+            .finish()
+    }
+}
+
+impl fmt::Debug for fake::v1::GetResponse {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("GetResponse")
+            .field("origin", &self.origin)
             .field("value", &Bytes(self.value.len()))
             .finish()
     }

@@ -11,6 +11,7 @@ use latchkey_provider_sdk::{
 use latchkey_secret::{SecretData, SecretValue};
 use parking_lot::Mutex;
 
+use crate::overlay::{Operand, Overlay, Overlays};
 use crate::payload;
 use crate::resources::{FixedResources, Resources};
 use crate::simulation::Simulator;
@@ -30,14 +31,20 @@ const MAX_STATES: usize = 4096;
 pub struct FakeProvider<R = Cluster> {
     resources: R,
     states: Mutex<HashMap<(String, String), Arc<State>>>,
+    /// What the control service changes and shows; `None` where there is none.
+    overlays: Option<Arc<Overlays>>,
 }
 
 /// What is known of one generation of one resource.
 struct State {
     uid: String,
     generation: i64,
+    /// Revision of the changes that are in it.
+    overlay: u64,
+    /// Revision of the change that set the simulation, 0 for that of the manifest.
+    simulation: u64,
     values: Values,
-    simulator: Simulator,
+    simulator: Arc<Simulator>,
     validation: Option<ValidationResult>,
     /// Shared by all generations of the resource.
     pushed: Arc<Mutex<Pushed>>,
@@ -62,6 +69,20 @@ impl<R: Resources> FakeProvider<R> {
         Self {
             resources,
             states: Mutex::new(HashMap::new()),
+            overlays: None,
+        }
+    }
+
+    /// The same under the control of `overlays`, which also records every request.
+    #[must_use]
+    pub fn with_overlays(mut self, overlays: Arc<Overlays>) -> Self {
+        self.overlays = Some(overlays);
+        self
+    }
+
+    fn record(&self, context: &RequestContext, operand: impl FnOnce() -> Operand) {
+        if let Some(overlays) = &self.overlays {
+            overlays.record(context, operand());
         }
     }
 
@@ -84,18 +105,38 @@ impl<R: Resources> FakeProvider<R> {
         let generation = fake.metadata.generation.unwrap_or_default();
         let mut states = self.states.lock();
         let known = states.get(&name).filter(|state| state.uid == uid);
+        let overlay = match &self.overlays {
+            Some(overlays) => overlays.of(&name),
+            None => Overlay::default(),
+        };
         // A resource given as a struct may have no generation: then it is read anew each time.
-        if let Some(state) = known.filter(|state| state.generation == generation && generation != 0)
-        {
+        let same_manifest = known.filter(|state| state.generation == generation && generation != 0);
+        if let Some(state) = same_manifest.filter(|state| state.overlay == overlay.revision) {
             return Ok(state.clone());
         }
+        let (simulation, simulation_revision) = match &overlay.simulation {
+            Some((simulation, revision)) => (Some(simulation), *revision),
+            None => (fake.spec.simulation.as_ref(), 0),
+        };
+        // A changed value must not start the counters of an unchanged simulation again.
+        let simulator = match same_manifest.filter(|state| state.simulation == simulation_revision)
+        {
+            Some(state) => state.simulator.clone(),
+            None => Arc::new(Simulator::from_spec(simulation)?),
+        };
+        let mut values = Values::from_spec(&fake.spec)?;
+        for (name, value) in overlay.values {
+            values.set(name, value);
+        }
         let state = Arc::new(State {
-            values: Values::from_spec(&fake.spec)?,
-            simulator: Simulator::from_spec(fake.spec.simulation.as_ref())?,
+            values,
+            simulator,
             validation: fake.spec.validation_result(),
             pushed: known.map(|state| state.pushed.clone()).unwrap_or_default(),
             uid,
             generation,
+            overlay: overlay.revision,
+            simulation: simulation_revision,
         });
         if states.len() >= MAX_STATES
             && !states.contains_key(&name)
@@ -131,6 +172,7 @@ impl<R: Resources> Provider for FakeProvider<R> {
         context: &RequestContext,
         remote: &RemoteRef,
     ) -> Result<SecretValue> {
+        self.record(context, || read(remote));
         self.state(context, &remote.key).await?.get(remote)
     }
 
@@ -139,21 +181,25 @@ impl<R: Resources> Provider for FakeProvider<R> {
         context: &RequestContext,
         remote: &RemoteRef,
     ) -> Result<SecretData> {
+        self.record(context, || read(remote));
         let state = self.state(context, &remote.key).await?;
         crate::values::as_map(&state.get(remote)?, &remote.key)
     }
 
     async fn get_all_secrets(&self, context: &RequestContext, find: &Find) -> Result<SecretData> {
+        self.record(context, Operand::default);
         let state = self.state(context, "").await?;
         state.values.find_all(&state.pushed.lock(), find)
     }
 
     async fn push_secret(&self, context: &RequestContext, push: &Push) -> Result<()> {
+        self.record(context, || pushed(push));
         let state = self.state(context, &push.remote_key).await?;
         state.values.push(&mut state.pushed.lock(), push)
     }
 
     async fn delete_secret(&self, context: &RequestContext, remote: &PushRemoteRef) -> Result<()> {
+        self.record(context, || addressed(remote));
         let state = self.state(context, &remote.key).await?;
         // P-59: what the manifest holds stays.
         state.pushed.lock().remove(&remote.key);
@@ -165,11 +211,13 @@ impl<R: Resources> Provider for FakeProvider<R> {
         context: &RequestContext,
         remote: &PushRemoteRef,
     ) -> Result<bool> {
+        self.record(context, || addressed(remote));
         let state = self.state(context, &remote.key).await?;
         Ok(state.values.exists(&state.pushed.lock(), &remote.key))
     }
 
     async fn validate(&self, context: &RequestContext) -> Result<Validation> {
+        self.record(context, Operand::default);
         let state = self.state(context, "").await?;
         Ok(match state.validation {
             Some(ValidationResult::Ready) => Validation::ready(),
@@ -189,6 +237,7 @@ impl<R: Resources> Provider for FakeProvider<R> {
         kind: &ServedKind,
     ) -> Result<Capability> {
         debug_assert_eq!(context.operation(), Operation::Capabilities);
+        self.record(context, Operand::default);
         // The ability of the kind is known without any resource; only a simulation needs one.
         if context.lacks_namespace() || context.provider().name.is_empty() {
             return Ok(kind.capability);
@@ -202,5 +251,37 @@ impl<R: Resources> Provider for FakeProvider<R> {
             .happen()
             .await?;
         Ok(state.simulator.capability.unwrap_or(kind.capability))
+    }
+}
+
+fn read(remote: &RemoteRef) -> Operand {
+    Operand {
+        key: remote.key.clone(),
+        version: remote.version.clone(),
+        property: remote.property.clone(),
+        digest: None,
+    }
+}
+
+fn addressed(remote: &PushRemoteRef) -> Operand {
+    Operand {
+        key: remote.key.clone(),
+        property: remote.property.clone(),
+        ..Operand::default()
+    }
+}
+
+fn pushed(push: &Push) -> Operand {
+    let digest = push.value().ok().flatten().map(|value| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value.expose());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        bytes
+    });
+    Operand {
+        key: push.remote_key.clone(),
+        property: push.property.clone(),
+        version: String::new(),
+        digest,
     }
 }

@@ -68,6 +68,19 @@ impl Values {
         Ok(Self { entries })
     }
 
+    /// Sets a value, or removes it with `None`: what the control service does.
+    pub fn set(&mut self, name: (String, String), value: Option<SecretValue>) {
+        match value {
+            Some(value) => {
+                let metadata = BTreeMap::new();
+                self.entries.insert(name, Entry { value, metadata });
+            }
+            None => {
+                self.entries.remove(&name);
+            }
+        }
+    }
+
     /// One value (specification 12.1).
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests may")]
 
+mod control;
 mod process;
 mod reads;
 mod requests;

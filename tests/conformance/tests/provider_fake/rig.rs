@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use latchkey_cluster::{Context, eventually};
+use latchkey_proto::fake::v1::control_client::ControlClient;
 use latchkey_proto::provider::v1 as wire;
 use latchkey_proto::provider::v1::secret_store_provider_client::SecretStoreProviderClient;
 use latchkey_transport::{ClientOptions, Connection, Identity, SharedIdentity};
@@ -37,6 +38,7 @@ pub(crate) struct Provider {
     pub(crate) child: Child,
     grpc: u16,
     admin: u16,
+    control: u16,
 }
 
 impl Authority {
@@ -94,7 +96,7 @@ fn rand_suffix() -> u64 {
 }
 
 /// The built program: `make test` builds it beforehand; otherwise it is built here when it is missing or older than its sources.
-fn program() -> Result<&'static Path> {
+pub(crate) fn program() -> Result<&'static Path> {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let build = || {
         let test = std::env::current_exe()?;
@@ -192,11 +194,13 @@ impl Provider {
         if mounted {
             authority.mount(&certificates)?;
         }
-        let (grpc, admin) = (free_port()?, free_port()?);
+        let (grpc, admin, control) = (free_port()?, free_port()?, free_port()?);
         let child = Command::new(program)
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--listen-address=127.0.0.1:{grpc}"))
             .arg(format!("--admin-address=127.0.0.1:{admin}"))
+            .arg("--enable-control")
+            .arg(format!("--control-address=127.0.0.1:{control}"))
             .arg("--log-level=trace")
             .env_clear()
             .env("TLS_CERT_DIR", &certificates)
@@ -211,6 +215,7 @@ impl Provider {
             child,
             grpc,
             admin,
+            control,
         })
     }
 
@@ -270,6 +275,12 @@ impl Provider {
 
     pub(crate) fn client(&self) -> Result<SecretStoreProviderClient<Channel>> {
         Ok(self.connect(self.authority.client())?.store_client())
+    }
+
+    /// A client of the control service.
+    pub(crate) async fn control(&self) -> Result<ControlClient<Channel>> {
+        let address = format!("http://127.0.0.1:{}", self.control);
+        Ok(ControlClient::connect(address).await?)
     }
 
     /// Applies a Fake in the test's namespace.
