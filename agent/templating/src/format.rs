@@ -129,7 +129,7 @@ fn method_text(value: &Value, out: &mut Vec<u8>) -> bool {
             buffer::extend(out, name.copied().unwrap_or_default().as_bytes());
         }
         Value::Location(zone) => buffer::extend(out, zone.name().as_bytes()),
-        Value::Version(Some(version)) | Value::VersionValue(version) => {
+        Value::Version(Some(version)) | Value::SemverStruct(version) => {
             buffer::extend(out, version.text().as_bytes());
         }
         // A nil pointer to a version: the method panics and fmt prints this.

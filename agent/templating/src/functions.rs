@@ -68,8 +68,6 @@ pub(crate) enum Parameter {
     Text,
     /// `int`
     Int,
-    /// `int64`: of methods.
-    Int64,
     /// `uint32`: a [`Value::Int`] within its range.
     Uint32,
     /// `float64`
@@ -151,7 +149,6 @@ impl Parameter {
             Self::Any => "interface {}",
             Self::Text => "string",
             Self::Int => "int",
-            Self::Int64 => "int64",
             Self::Uint32 => "uint32",
             Self::Float => "float64",
             Self::Bool => "bool",

@@ -43,7 +43,7 @@ pub(crate) fn find(receiver: &Value, name: &str) -> Found {
         Value::Month(_) => &durations::MONTH,
         Value::Weekday(_) => &durations::WEEKDAY,
         Value::Version(_) => &versions::POINTER,
-        Value::VersionValue(_) => &versions::VALUE,
+        Value::SemverStruct(_) => &versions::VALUE,
         _ => return Found::Nothing,
     };
     let mut methods = kind.methods.iter().copied().flatten();

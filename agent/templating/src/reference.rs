@@ -79,7 +79,6 @@ fn word(parameter: Parameter) -> &'static str {
         Parameter::Any => "any",
         Parameter::Text => "string",
         Parameter::Int => "int",
-        Parameter::Int64 => "int64",
         Parameter::Uint32 => "uint32",
         Parameter::Float => "float64",
         Parameter::Bool => "bool",

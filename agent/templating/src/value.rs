@@ -50,7 +50,7 @@ pub(crate) enum Value {
     /// `*semver.Version`; `None` is a nil pointer.
     Version(Option<Rc<Version>>),
     /// `semver.Version`, what the Inc methods return.
-    VersionValue(Rc<Version>),
+    SemverStruct(Rc<Version>),
     /// `sprig.certificate`
     Certificate(Rc<Certificate>),
 }
@@ -138,7 +138,7 @@ impl Value {
             Self::Weekday(_) => "time.Weekday",
             Self::Location(_) => "*time.Location",
             Self::Version(_) => "*semver.Version",
-            Self::VersionValue(_) => "semver.Version",
+            Self::SemverStruct(_) => "semver.Version",
             Self::Certificate(_) => "sprig.certificate",
         }
     }
@@ -157,7 +157,7 @@ impl Value {
             Self::Text(_) => "string",
             Self::List(_) => "slice",
             Self::Dict(_) | Self::StringMap(_) => "map",
-            Self::Time(_) | Self::VersionValue(_) | Self::Certificate(_) => "struct",
+            Self::Time(_) | Self::SemverStruct(_) | Self::Certificate(_) => "struct",
             Self::Version(_) | Self::Location(_) => "ptr",
         }
     }
@@ -177,7 +177,7 @@ impl Value {
             Self::Dict(dict) => dict.len() > 0,
             Self::StringMap(map) => map.len() > 0,
             Self::Version(version) => version.is_some(),
-            Self::Time(_) | Self::Location(_) | Self::VersionValue(_) | Self::Certificate(_) => {
+            Self::Time(_) | Self::Location(_) | Self::SemverStruct(_) | Self::Certificate(_) => {
                 true
             }
         }

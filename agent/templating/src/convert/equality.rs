@@ -45,7 +45,7 @@ fn compare(cx: &mut Context, pairs: &mut Pairs, one: &Value, other: &Value) -> R
         (Value::Location(one), Value::Location(other)) => one.is_deeply_equal(other),
         (Value::Version(None), Value::Version(None)) => true,
         (Value::Version(Some(one)), Value::Version(Some(other)))
-        | (Value::VersionValue(one), Value::VersionValue(other)) => one.is_identical(other),
+        | (Value::SemverStruct(one), Value::SemverStruct(other)) => one.is_identical(other),
         (Value::Certificate(one), Value::Certificate(other)) => {
             one.certificate == other.certificate && one.key == other.key
         }

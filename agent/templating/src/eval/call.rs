@@ -183,7 +183,6 @@ fn zero_of(parameter: Parameter) -> Option<Value> {
         Parameter::Bytes => Some(Value::List(List::nil(Element::Byte))),
         Parameter::Text
         | Parameter::Int
-        | Parameter::Int64
         | Parameter::Uint32
         | Parameter::Float
         | Parameter::Bool
@@ -225,7 +224,6 @@ fn is_of_type(value: &Value, parameter: Parameter) -> bool {
         Parameter::Any => true,
         Parameter::Text => matches!(value, Value::Text(_)),
         Parameter::Int => matches!(value, Value::Int(_)),
-        Parameter::Int64 => matches!(value, Value::Int64(_)),
         Parameter::Float => matches!(value, Value::Float(_)),
         Parameter::Bool => matches!(value, Value::Bool(_)),
         Parameter::List => matches!(value, Value::List(list) if list.element() == Element::Any),
@@ -258,7 +256,6 @@ fn literal(parameter: Parameter, word: &Expression) -> Result<Value> {
             _ => Err("string"),
         },
         Parameter::Int => int().map(Value::Int).ok_or("integer"),
-        Parameter::Int64 => int().map(Value::Int64).ok_or("integer"),
         Parameter::Duration => int().map(Value::Duration).ok_or("integer"),
         Parameter::Uint32 => number
             .and_then(|number| number.uint)

@@ -113,7 +113,7 @@ fn are_same(cx: &mut Context, one: &Value, other: &Value) -> Result<bool> {
         }
         (Value::Time(one), Value::Time(other)) => one.is_identical(other),
         (Value::Version(Some(one)), Value::Version(Some(other))) => Rc::ptr_eq(one, other),
-        (Value::VersionValue(one), Value::VersionValue(other)) => one.is_identical(other),
+        (Value::SemverStruct(one), Value::SemverStruct(other)) => one.is_identical(other),
         (Value::Location(one), Value::Location(other)) => one.is_identical(other),
         (Value::Certificate(one), Value::Certificate(other)) => {
             one.certificate == other.certificate && one.key == other.key
@@ -149,7 +149,7 @@ fn basic(value: &Value) -> Basic<'_> {
         | Value::Time(_)
         | Value::Location(_)
         | Value::Version(_)
-        | Value::VersionValue(_)
+        | Value::SemverStruct(_)
         | Value::Certificate(_) => Basic::Other,
     }
 }

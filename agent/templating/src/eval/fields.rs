@@ -151,7 +151,7 @@ fn member(receiver: &Operand, name: &str, has_arguments: bool) -> Result<Operand
         }
         Value::Time(_) => TIME_MEMBERS,
         Value::Location(_) => LOCATION_MEMBERS,
-        Value::Version(_) | Value::VersionValue(_) => VERSION_MEMBERS,
+        Value::Version(_) | Value::SemverStruct(_) => VERSION_MEMBERS,
         _ => &[],
     };
     if !hidden.contains(&name) {

@@ -134,7 +134,7 @@ impl<'a> Printer<'a> {
             Value::Certificate(certificate) => {
                 self.structure(value.type_name(), &certificate_fields(certificate), verb)
             }
-            Value::VersionValue(version) => {
+            Value::SemverStruct(version) => {
                 self.structure(value.type_name(), &version_fields(version), verb)
             }
             Value::Version(Some(version)) if top => {

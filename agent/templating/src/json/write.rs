@@ -98,7 +98,7 @@ impl Writer {
             }
             Value::Time(time) => self.time(cx, time),
             Value::Location(_) => self.out.write(cx, b"{}"),
-            Value::Version(_) | Value::VersionValue(_) => {
+            Value::Version(_) | Value::SemverStruct(_) => {
                 let text = convert::to_text(cx, value)?;
                 self.text(cx, text.bytes())
             }

@@ -98,7 +98,7 @@ const OF_POINTERS: &[Method] = &[
 
 fn version(receiver: &Value) -> Result<&Version> {
     match receiver {
-        Value::Version(Some(version)) | Value::VersionValue(version) => Ok(version),
+        Value::Version(Some(version)) | Value::SemverStruct(version) => Ok(version),
         Value::Version(None) => Err(Failure::nil_pointer()),
         _ => Err(Failure::unexpected_type()),
     }
@@ -114,5 +114,5 @@ fn other(arguments: &[Value]) -> Result<&Version> {
 }
 
 fn value(version: Version) -> Value {
-    Value::VersionValue(Rc::new(version))
+    Value::SemverStruct(Rc::new(version))
 }

@@ -104,7 +104,7 @@ impl Writer {
                 self.mapping(cx, entries)
             }
             Value::Location(_) => Ok(self.emitter.empty(cx, b"{}")?),
-            Value::Version(_) | Value::VersionValue(_) => {
+            Value::Version(_) | Value::SemverStruct(_) => {
                 let text = convert::to_text(cx, value)?;
                 self.text(cx, text.bytes())
             }

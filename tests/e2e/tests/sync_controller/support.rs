@@ -10,10 +10,12 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use latchkey::sync;
+use latchkey::templates::ApiObjects;
 use latchkey_cluster::{Context, eventually};
 use latchkey_crds::conditions::{self, ConditionStatus};
 use latchkey_crds::external_secret::{ExternalSecret, RemoteRef, SecretStoreRef};
 use latchkey_engine::source::{Caller, FailureClass, FetchError, Source};
+use latchkey_engine::template::{Renderer, Settings};
 use latchkey_secret::{SecretData, SecretValue};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -150,6 +152,10 @@ impl Rig {
         let task = tokio::spawn(sync::run(
             cx.client(),
             Arc::clone(&shelf),
+            Arc::new(Renderer::new(
+                Settings::default(),
+                Arc::new(ApiObjects::new(cx.client(), true)),
+            )),
             config,
             metrics,
             stop.clone(),

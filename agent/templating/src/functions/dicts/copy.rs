@@ -54,7 +54,7 @@ fn copy(cx: &mut Context, value: &Value) -> Result<Value> {
         Value::List(list) if !list.is_nil() => cx.nested(|cx| copy_list(cx, list)),
         // The library copies only what Go exports, and these types export nothing.
         Value::Version(Some(_)) => Ok(Value::Version(Some(Rc::default()))),
-        Value::VersionValue(_) => Ok(Value::VersionValue(Rc::default())),
+        Value::SemverStruct(_) => Ok(Value::SemverStruct(Rc::default())),
         Value::Location(_) => Ok(Value::Location(Zone::fixed("", 0))),
         other => Ok(other.clone()),
     }

@@ -269,7 +269,7 @@ fn refuse(present: Option<&Text>, value: &Value, mode: Mode) -> Result<()> {
 fn merge_into_pointer(target: &Value, source: &Value, mode: Mode) -> Inner {
     let fits = match source {
         Value::Dict(source) => source.is_nil(),
-        Value::VersionValue(_) => matches!(target, Value::Version(_)),
+        Value::SemverStruct(_) => matches!(target, Value::Version(_)),
         Value::StringMap(_) | Value::Time(_) | Value::Certificate(_) => false,
         _ => true,
     };
