@@ -73,6 +73,17 @@ impl Context {
         Ok(())
     }
 
+    /// How much was paid so far.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Pays what is missing to `units` since [`Self::steps`] was `before`: for calls that may or may not have paid themselves.
+    pub(crate) fn work_at_least(&mut self, before: u64, units: u64) -> Result<()> {
+        let paid = self.steps.saturating_sub(before);
+        self.work(units.saturating_sub(paid))
+    }
+
     /// Pays for a value of `bytes` and for the work of filling it, before it is made.
     pub(crate) fn allocate(&mut self, bytes: usize) -> Result<()> {
         let bytes = bytes as u64;

@@ -36,6 +36,8 @@ use self::place::Node;
 const TEMPLATE_DEPTH: u32 = 100_000;
 /// How many times [`crate::Limits::nesting`] blocks and parentheses may lie in each other over all templates that are being run.
 const BLOCKS_PER_NESTING: u32 = 4;
+/// Variables that may be looked at for one step.
+const VARIABLES_PER_STEP: u64 = 16;
 /// Stack that must be left before a nested step, in bytes.
 const RED_ZONE: usize = 128 << 10;
 /// Stack that is added when less is left, in bytes.
@@ -185,16 +187,18 @@ impl<'t> Evaluator<'t> {
         Ok(())
     }
 
-    fn variable(&self, name: &str) -> Result<Operand> {
+    fn variable(&mut self, name: &str) -> Result<Operand> {
         let index = self.find_variable(name)?;
         let slot = self.variables.get(index);
         Ok(slot.map_or_else(|| Operand::plain(Value::Nil), |slot| slot.1.clone()))
     }
 
-    fn find_variable(&self, name: &str) -> Result<usize> {
+    fn find_variable(&mut self, name: &str) -> Result<usize> {
         let own = self.variables.get(self.first_variable..).unwrap_or(&[]);
-        own.iter()
-            .rposition(|(known, _)| *known == name)
+        let found = own.iter().rposition(|(known, _)| *known == name);
+        let looked_at = own.len() - found.unwrap_or(0);
+        self.cx.work(looked_at as u64 / VARIABLES_PER_STEP)?;
+        found
             .map(|index| self.first_variable + index)
             .ok_or_else(|| Failure::plain(format!("undefined variable: {name}")))
     }

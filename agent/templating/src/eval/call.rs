@@ -8,6 +8,9 @@ use crate::methods::Method;
 use crate::syntax::ast::{Callee, Expression, Number};
 use crate::value::{Dict, Element, List, Value};
 
+/// Bytes of text that a function may look at for one step.
+const BYTES_PER_STEP: u64 = 64;
+
 /// What a callable takes.
 #[derive(Clone, Copy)]
 pub(super) struct Signature {
@@ -50,7 +53,14 @@ impl<'t> Evaluator<'t> {
         };
         let start = self.push_arguments(dot, signature, written)?;
         let arguments = self.arguments.get(start..).unwrap_or_default();
+        let before = self.cx.steps();
         let result = (function.call)(&mut self.cx, arguments);
+        // Not every function pays for looking at texts that it is given.
+        let least = arguments.iter().map(bytes_of).sum::<u64>() / BYTES_PER_STEP;
+        let result = result.and_then(|value| {
+            self.cx.work_at_least(before, least)?;
+            Ok(value)
+        });
         let value = self.finish(start, function.name, node, result)?;
         Ok(Operand {
             value,
@@ -170,6 +180,10 @@ pub(super) fn check_count(signature: Signature, written: &Written<'_>) -> Result
         )));
     }
     Ok(())
+}
+
+fn bytes_of(value: &Value) -> u64 {
+    value.as_bytes().map_or(0, |bytes| bytes.len() as u64)
 }
 
 /// The nil of a parameter's type, if it has one.

@@ -37,7 +37,7 @@ pub(super) fn ne(cx: &mut Context, one: &Value, other: &Value) -> Result<bool> {
     is_equal(cx, one, other).map(|equal| !equal)
 }
 
-pub(super) fn lt(one: &Value, other: &Value) -> Result<bool> {
+pub(super) fn lt(cx: &mut Context, one: &Value, other: &Value) -> Result<bool> {
     let basics = (basic(one), basic(other));
     Ok(match basics {
         (Basic::Other, _) | (_, Basic::Other) => return Err(bad_type()),
@@ -46,7 +46,10 @@ pub(super) fn lt(one: &Value, other: &Value) -> Result<bool> {
         (Basic::Int(one), Basic::Uint(other)) => i128::from(one) < i128::from(other),
         (Basic::Uint(one), Basic::Int(other)) => i128::from(one) < i128::from(other),
         (Basic::Float(one), Basic::Float(other)) => one < other,
-        (Basic::Text(one), Basic::Text(other)) => one < other,
+        (Basic::Text(one), Basic::Text(other)) => {
+            cx.work(one.len().min(other.len()) as u64 / 64)?;
+            one < other
+        }
         (Basic::Bool(_), Basic::Bool(_)) | (Basic::Complex(..), Basic::Complex(..)) => {
             return Err(bad_type());
         }
@@ -55,7 +58,7 @@ pub(super) fn lt(one: &Value, other: &Value) -> Result<bool> {
 }
 
 pub(super) fn le(cx: &mut Context, one: &Value, other: &Value) -> Result<bool> {
-    Ok(lt(one, other)? || is_equal(cx, one, other)?)
+    Ok(lt(cx, one, other)? || is_equal(cx, one, other)?)
 }
 
 /// Go's way round: with NaN both `lt` and `le` are false, so `gt` is true.
@@ -63,8 +66,8 @@ pub(super) fn gt(cx: &mut Context, one: &Value, other: &Value) -> Result<bool> {
     le(cx, one, other).map(|less| !less)
 }
 
-pub(super) fn ge(one: &Value, other: &Value) -> Result<bool> {
-    lt(one, other).map(|less| !less)
+pub(super) fn ge(cx: &mut Context, one: &Value, other: &Value) -> Result<bool> {
+    lt(cx, one, other).map(|less| !less)
 }
 
 #[expect(clippy::float_cmp, reason = "Go's == of floats")]
