@@ -384,10 +384,11 @@ mod tests {
         let mut seen = 0;
         for entry in std::fs::read_dir(templates).unwrap() {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-            for line in text
-                .lines()
-                .filter_map(|line| line.trim().strip_prefix("- --"))
-            {
+            for line in text.lines().filter_map(|line| {
+                let line = line.trim();
+                line.strip_prefix("- --")
+                    .or_else(|| line.strip_prefix("- {{ printf \"--"))
+            }) {
                 let flag = line.split('=').next().unwrap();
                 assert!(known.contains(&flag), "the chart passes --{flag}");
                 seen += 1;

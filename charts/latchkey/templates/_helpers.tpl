@@ -41,6 +41,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - --allowed-provider-hosts={{ join "," $hosts }}
 - --provider-timeout={{ .Values.providers.timeout }}
 - --controller-class={{ .Values.stores.controllerClass }}
+- {{ printf "--template-left-delimiter=%s" .Values.templates.leftDelimiter | quote }}
+- {{ printf "--template-right-delimiter=%s" .Values.templates.rightDelimiter | quote }}
 {{- /* In the mode Disabled nobody validates stores, so none would ever be ready. */}}
 - --enable-flood-gate={{ and .Values.stores.floodGate (ne .Values.sync.mode "Disabled") }}
 {{- end }}
