@@ -2,6 +2,8 @@
 
 #[path = "sync_controller/support.rs"]
 mod support;
+#[path = "sync_controller/templates.rs"]
+mod templates;
 
 use std::time::Duration;
 
@@ -307,11 +309,8 @@ fn sync_refuses_what_it_cannot_honour_beside_a_good_object() -> Result<()> {
             spec[field] = value;
             spec
         };
-        rig.create(
-            "template",
-            with("target", json!({ "template": { "data": { "x": "y" } } })),
-        )
-        .await?;
+        rig.create("immutable", with("target", json!({ "immutable": true })))
+            .await?;
         rig.create("duration", with("refreshInterval", json!("nonsense")))
             .await?;
         let twice = json!({ "secretKey": "a", "remoteRef": { "key": "db", "property": "a" } });
@@ -319,16 +318,16 @@ fn sync_refuses_what_it_cannot_honour_beside_a_good_object() -> Result<()> {
             .await?;
         rig.create("good", extract("db")).await?;
         rig.synced("good").await?;
-        let message = "spec.target.template is not supported yet";
-        rig.failed("template", message).await?;
-        rig.event("template", "UpdateFailed", message).await?;
+        let message = "spec.target.immutable is not supported yet";
+        rig.failed("immutable", message).await?;
+        rig.event("immutable", "UpdateFailed", message).await?;
         rig.failed(
             "duration",
             "spec.refreshInterval \"nonsense\" is not a duration such as 90s, 15m or 1h30m",
         )
         .await?;
         rig.failed("twice", "duplicate secretKey found: a").await?;
-        for name in ["template", "duration", "twice"] {
+        for name in ["immutable", "duration", "twice"] {
             ensure!(
                 rig.secrets.get_opt(name).await?.is_none(),
                 "{name} made a secret"

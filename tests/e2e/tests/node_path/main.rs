@@ -7,3 +7,4 @@ mod election;
 mod faults;
 mod mounts;
 mod support;
+mod templates;

@@ -299,6 +299,25 @@ impl Rig {
         .await
     }
 
+    /// Waits for an event whose text contains `part`.
+    pub(crate) async fn event_part(&self, name: &str, reason: &str, part: &str) -> Result<()> {
+        let what = format!("event {reason} with \"{part}\" about {name}");
+        eventually(PATIENCE, &what, async || {
+            let events = self.events_about(name).await?;
+            let found = events.iter().any(|event| {
+                event.reason.as_deref() == Some(reason)
+                    && event
+                        .note
+                        .as_deref()
+                        .is_some_and(|note| note.contains(part))
+            });
+            let seen: Vec<_> = events.into_iter().map(|event| event.note).collect();
+            ensure!(found, "seen {seen:?}");
+            Ok(Some(()))
+        })
+        .await
+    }
+
     pub(crate) async fn events_about(&self, name: &str) -> Result<Vec<Event>> {
         let events = self.events.list(&ListParams::default()).await?.items;
         let about = |event: &Event| {
