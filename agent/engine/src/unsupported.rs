@@ -1,7 +1,7 @@
 //! What an ExternalSecret may ask for that is not honoured yet.
 //!
-//! Such an object fails with a message that names the field: nothing is silently ignored. Each issue that adds a feature removes
-//! its lines here.
+//! Such an object fails with a message that names the field: nothing is silently ignored. Whoever adds a feature removes its
+//! lines here.
 
 use latchkey_crds::external_secret::{
     CreationPolicy, DataFrom, DeletionPolicy, ExternalSecretSpec, RefreshPolicy,
