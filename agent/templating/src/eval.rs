@@ -203,3 +203,6 @@ impl<'t> Evaluator<'t> {
             .ok_or_else(|| Failure::plain(format!("undefined variable: {name}")))
     }
 }
+
+#[cfg(test)]
+mod tests;
