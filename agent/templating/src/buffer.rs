@@ -59,6 +59,11 @@ impl Buffer {
         self.0.clear();
     }
 
+    /// The bytes, for [`extend`] and what is built on it.
+    pub(crate) fn as_vec_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
     /// The bytes, for a type that wipes them.
     pub(crate) fn into_vec(mut self) -> Vec<u8> {
         std::mem::take(&mut *self.0)

@@ -174,6 +174,14 @@ impl<'t> Evaluator<'t> {
         Ok(())
     }
 
+    /// Whether what was written directly was too much; it has paid for its memory.
+    fn check_output(&self) -> Result<()> {
+        if self.out.len() as u64 > self.cx.limits().output {
+            return Err(Failure::limit(Limit::Output));
+        }
+        Ok(())
+    }
+
     fn declare(&mut self, name: &'t Rc<str>, operand: Operand) {
         self.variables.push((name, operand));
     }

@@ -113,9 +113,8 @@ impl Template {
 
 /// The map from string to string that Go's engine is given.
 fn root(data: &SecretData) -> Value {
-    let entries = data.iter().map(|(key, value)| {
-        let value = Text::new(value.expose().to_vec());
-        (Text::from(key.as_str()), value)
-    });
+    let entries = data
+        .iter()
+        .map(|(key, value)| (Text::name(key), Text::secret(value.clone())));
     Value::StringMap(StringMap::new(entries.collect()))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
+use latchkey_secret::SecretValue;
 use zeroize::Zeroizing;
 
 use crate::time::{Time, Zone};
@@ -56,8 +57,19 @@ pub(crate) enum Value {
 }
 
 /// A byte string that need not be UTF-8. Clones share the bytes, which are wiped with the last of them.
-#[derive(Clone, Default)]
-pub(crate) struct Text(Rc<Zeroizing<Vec<u8>>>);
+#[derive(Clone)]
+pub(crate) struct Text(Bytes);
+
+/// Where the bytes of a [`Text`] are.
+#[derive(Clone)]
+enum Bytes {
+    /// Made by the render.
+    Own(Rc<Zeroizing<Vec<u8>>>),
+    /// Those of a provider's value, not copied.
+    Secret(SecretValue),
+    /// A name, which is no secret and not wiped.
+    Name(Rc<str>),
+}
 
 /// The element type of a [`List`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,11 +216,25 @@ impl Value {
 
 impl Text {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self(Rc::new(Zeroizing::new(bytes)))
+        Self(Bytes::Own(Rc::new(Zeroizing::new(bytes))))
+    }
+
+    /// The bytes of `value`, shared.
+    pub(crate) fn secret(value: SecretValue) -> Self {
+        Self(Bytes::Secret(value))
+    }
+
+    /// A key or another word that is no secret.
+    pub(crate) fn name(name: &str) -> Self {
+        Self(Bytes::Name(name.into()))
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Secret(value) => value.expose(),
+            Bytes::Name(name) => name.as_bytes(),
+        }
     }
 
     /// For error texts only: each byte that is not UTF-8 becomes U+FFFD.
@@ -219,6 +245,12 @@ impl Text {
                 .collect::<String>()
                 .into(),
         }
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::new(Vec::new())
     }
 }
 

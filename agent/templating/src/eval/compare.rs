@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::format;
-use crate::value::Value;
+use crate::value::{Text, Value};
 
 /// A value reduced to what Go compares.
 #[derive(Clone, Copy)]
@@ -173,5 +173,6 @@ fn formatted(cx: &mut Context, layout: &[u8], arguments: &[Value]) -> Failure {
     if let Err(failure) = format::printf(cx, layout, arguments, &mut text) {
         return failure;
     }
-    Failure::showing_data(String::from_utf8_lossy(&text))
+    let text = Text::new(std::mem::take(&mut *text));
+    Failure::showing_data(text.to_lossy())
 }

@@ -636,7 +636,7 @@ fn an_error_shows_no_value_unless_asked_for_the_whole_text() {
         r#"{{ mustToDate "2006" .s }}"#,
     ] {
         let parsed = Template::parse("k", template, &options).expect("the template parses");
-        let error = parsed.render(&data, &options).err().expect("it fails");
+        let error = parsed.render(&data, &options).expect_err("it fails");
         assert!(error.full_text().contains("hunter2"), "{template}");
         assert!(!error.to_string().contains("hunter2"), "{template}");
         assert!(!format!("{error:?}").contains("hunter2"), "{template}");

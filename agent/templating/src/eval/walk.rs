@@ -6,7 +6,7 @@ use crate::failure::{Failure, Result};
 use crate::format;
 use crate::limits::Limit;
 use crate::syntax::ast::{Block, Branch, Pipeline, Statement};
-use crate::value::Value;
+use crate::value::{Text, Value};
 
 /// How a block ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,9 +80,8 @@ impl<'t> Evaluator<'t> {
             Value::Bool(true) => self.write(b"true"),
             Value::Bool(false) => self.write(b"false"),
             other => {
-                let mut text = zeroize::Zeroizing::new(Vec::new());
-                format::display(&mut self.cx, other, &mut text)?;
-                self.write(&text)
+                format::display(&mut self.cx, other, self.out.as_vec_mut())?;
+                self.check_output()
             }
         }
     }
@@ -290,7 +289,8 @@ impl<'t> Evaluator<'t> {
         if let Err(failure) = format::display(&mut self.cx, value, &mut text) {
             return failure;
         }
-        let shown = String::from_utf8_lossy(&text);
+        let text = Text::new(std::mem::take(&mut *text));
+        let shown = text.to_lossy();
         Failure::showing_data(format!("{before}{shown}{after}"))
     }
 }
