@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::failure::{Failure, Result};
-use crate::limits::{Limit, Limits};
+use crate::limits::{Limit, Limits, Usage};
 use crate::pattern;
 use crate::value::{Dict, Element, List, Text, Value};
 
@@ -71,6 +71,14 @@ impl Context {
             return Err(Failure::limit(Limit::Steps));
         }
         Ok(())
+    }
+
+    /// What was used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            steps: self.steps,
+            cryptography: u32::try_from(self.cryptography.div_ceil(UNIT)).unwrap_or(u32::MAX),
+        }
     }
 
     /// How much was paid so far.

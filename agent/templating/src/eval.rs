@@ -24,7 +24,7 @@ use crate::buffer::Buffer;
 use crate::context::Context;
 use crate::error::RenderError;
 use crate::failure::{Failure, Result};
-use crate::limits::Limit;
+use crate::limits::{Limit, Usage};
 use crate::syntax::ast::Forest;
 use crate::template::{MissingKey, Options};
 use crate::value::Value;
@@ -72,13 +72,13 @@ struct Evaluator<'t> {
     out: Buffer,
 }
 
-/// Renders the template `name` of `forest` with `root` as its dot.
+/// Renders the template `name` of `forest` with `root` as its dot, and tells what that took.
 pub(crate) fn render(
     forest: &Forest,
     name: &str,
     root: Value,
     options: &Options,
-) -> Result<SecretValue, RenderError> {
+) -> Result<(SecretValue, Usage), RenderError> {
     let mut evaluator = Evaluator {
         cx: Context::new(options.limits, options.now, options.zone.clone()),
         forest,
@@ -93,7 +93,10 @@ pub(crate) fn render(
         out: Buffer::with_capacity(forest.text.bytes().len()),
     };
     match evaluator.run(name, root) {
-        Ok(()) => Ok(SecretValue::new(evaluator.out.into_vec())),
+        Ok(()) => {
+            let usage = evaluator.cx.usage();
+            Ok((SecretValue::new(evaluator.out.into_vec()), usage))
+        }
         Err(failure) => Err(evaluator.place(name, &failure)),
     }
 }

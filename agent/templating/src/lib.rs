@@ -43,6 +43,6 @@ mod x509;
 pub mod yaml;
 
 pub use error::{ParseError, RenderError};
-pub use limits::{Limit, Limits};
+pub use limits::{Limit, Limits, Usage};
 pub use reference::reference;
 pub use template::{Delimiters, MissingKey, Options, Template};

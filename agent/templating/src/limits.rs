@@ -20,6 +20,15 @@ pub struct Limits {
     pub cryptography: u32,
 }
 
+/// What a render used of its [`Limits`], for bounds over several renders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of [`Limits::steps`].
+    pub steps: u64,
+    /// Of [`Limits::cryptography`], begun units included.
+    pub cryptography: u32,
+}
+
 /// One of the bounds of [`Limits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use latchkey_secret::{SecretData, SecretValue};
 
 use crate::error::{ParseError, RenderError};
-use crate::limits::Limits;
+use crate::limits::{Limits, Usage};
 use crate::value::{StringMap, Text, Value};
 use crate::{eval, syntax};
 
@@ -107,6 +107,20 @@ impl Template {
     ///
     /// Where Go's engine fails, with its text, and where a limit is reached. No output is kept then.
     pub fn render(&self, data: &SecretData, options: &Options) -> Result<SecretValue, RenderError> {
+        self.render_measured(data, options)
+            .map(|(output, _)| output)
+    }
+
+    /// [`Self::render`], and what it took.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::render`].
+    pub fn render_measured(
+        &self,
+        data: &SecretData,
+        options: &Options,
+    ) -> Result<(SecretValue, Usage), RenderError> {
         eval::render(&self.forest, &self.name, root(data), options)
     }
 }

@@ -16,6 +16,12 @@ use crate::decode::decode;
 
 /// The most text, in bytes, of all templates of one object, each counted as often as it is rendered.
 const MOST_TEXT: usize = 8 << 20;
+/// How many times the steps of one template all templates of an object may take together.
+const STEPS_OF_ALL: u64 = 20;
+/// The same for cryptography.
+const CRYPTOGRAPHY_OF_ALL: u32 = 2;
+/// Bytes of values and text that count as a step: each render copies the former and reads the latter.
+const BYTES_OF_A_STEP: usize = 64;
 
 /// What a target holds before a delivery adds its own marks.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -38,9 +44,13 @@ enum Into {
 
 struct Run<'a> {
     fetched: &'a SecretData,
+    /// Bytes of them.
+    size: usize,
     options: Options,
     /// Bytes of template text that may still be rendered.
     text_left: usize,
+    steps_left: u64,
+    cryptography_left: u32,
     rendered: Rendered,
 }
 
@@ -114,7 +124,8 @@ pub fn check(target: &Target) -> Result<(), TemplateError> {
 
 /// Renders a Secret: `templateFrom` in order, then `data`, labels and annotations, later results over earlier ones.
 ///
-/// The limits of `options` hold for each template; the output limit also for all of them together. Pure and without a
+/// The limits of `options` hold for each template; all of them together may put out as much as one, and take 20 times its steps
+/// and twice its cryptography. Pure and without a
 /// Kubernetes client; ask [`check`] before.
 ///
 /// # Errors
@@ -128,8 +139,14 @@ pub fn render(
 ) -> Result<Rendered, TemplateError> {
     let mut run = Run {
         fetched,
+        size: fetched.values().map(SecretValue::len).sum(),
         options: options.clone(),
         text_left: MOST_TEXT,
+        steps_left: options.limits.steps.saturating_mul(STEPS_OF_ALL),
+        cryptography_left: options
+            .limits
+            .cryptography
+            .saturating_mul(CRYPTOGRAPHY_OF_ALL),
         rendered: Rendered::default(),
     };
     let makes_data = !template.data.is_empty() || !template.template_from.is_empty();
@@ -287,7 +304,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Parses and renders one text. What it puts out counts against the output of all.
+    /// Parses and renders one text. What it takes counts against what all may take.
     fn execute(&mut self, name: &str, text: &[u8]) -> Result<SecretValue, Cause> {
         self.text_left = self
             .text_left
@@ -300,12 +317,20 @@ impl Run<'_> {
                 key: name.to_owned(),
                 error: Box::new(error),
             })?;
-        let output = template
-            .render(self.fetched, &self.options)
-            .map_err(|error| Cause::Render {
-                key: name.to_owned(),
-                error: Box::new(error),
-            })?;
+        let own = ((self.size + text.len()) / BYTES_OF_A_STEP) as u64;
+        self.steps_left = self.steps_left.saturating_sub(own);
+        let mut options = self.options.clone();
+        options.limits.steps = options.limits.steps.min(self.steps_left);
+        options.limits.cryptography = options.limits.cryptography.min(self.cryptography_left);
+        let (output, usage) =
+            template
+                .render_measured(self.fetched, &options)
+                .map_err(|error| Cause::Render {
+                    key: name.to_owned(),
+                    error: Box::new(error),
+                })?;
+        self.steps_left = self.steps_left.saturating_sub(usage.steps);
+        self.cryptography_left = self.cryptography_left.saturating_sub(usage.cryptography);
         let limit = &mut self.options.limits.output;
         *limit = limit.saturating_sub(output.len() as u64);
         Ok(output)

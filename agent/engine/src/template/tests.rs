@@ -6,7 +6,7 @@ use futures::future::{BoxFuture, ready};
 use jiff::Timestamp;
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_secret::{SecretData, SecretValue};
-use latchkey_templating::{Delimiters, Limits};
+use latchkey_templating::{Delimiters, Limit, Limits};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -466,6 +466,21 @@ async fn the_work_of_all_templates_together_is_bounded() {
         .unwrap_err();
     assert!(error.limit().is_some(), "{error}");
     assert_eq!(error.place(), Some(&Place::Data("b".to_owned())));
+
+    // Each of them is far below the limit of one.
+    let busy: BTreeMap<String, &str> = (0..2000)
+        .map(|n| {
+            (
+                format!("k{n:04}"),
+                "{{ range until 20000 }}{{ end }}{{ .v }}",
+            )
+        })
+        .collect();
+    let error = run(json!({ "data": busy }), &[("v", "1")], Objects::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.limit(), Some(Limit::Steps), "{error}");
+    assert_ne!(error.place(), Some(&Place::Data("k0000".to_owned())));
 
     let from: Vec<Value> = (0..65)
         .map(|n| json!({ "configMap": { "name": format!("c{n}"), "items": [] } }))
