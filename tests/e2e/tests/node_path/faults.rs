@@ -127,7 +127,7 @@ fn a_broken_external_secret_or_store_never_disturbs_another() -> Result<()> {
         let mut planted = Planted::new();
         let value = planted.plant();
         let mut unsupported = external_secret("unsupported", "s", &["key"], "1h");
-        unsupported["spec"]["target"]["template"] = json!({"data": {"x": "y"}});
+        unsupported["spec"]["target"]["immutable"] = json!(true);
         cx.apply(&list(&[
             fake("f", &[("key", &value)], Value::Null),
             store("s", "f", "fake"),
@@ -152,7 +152,7 @@ fn a_broken_external_secret_or_store_never_disturbs_another() -> Result<()> {
             "FailedMount",
             &[
                 "FailedPrecondition",
-                "spec.target.template is not supported yet",
+                "spec.target.immutable is not supported yet",
             ],
         )
         .await?;
