@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::failure::{Failure, Result};
 use crate::limits::{Limit, Limits, Usage};
@@ -12,6 +13,9 @@ use crate::value::{Dict, Element, List, Text, Value};
 const RED_ZONE: usize = 128 << 10;
 /// Stack that is added when less is left, in bytes.
 const STACK: usize = 1 << 20;
+
+/// Bytes of the longest text that moves out of the place where it was written.
+const SCRATCH: usize = 256;
 
 /// Microseconds of a unit of cryptography.
 const UNIT: u64 = 100_000;
@@ -26,6 +30,8 @@ pub(crate) struct Context {
     cryptography: u64,
     now: Timestamp,
     zone: TimeZone,
+    /// See [`Self::scratch`].
+    scratch: Zeroizing<Vec<u8>>,
     /// The patterns that were compiled last.
     pub(crate) patterns: pattern::Cache,
     /// Every dict of this render. Dicts are references that may form circles and long chains; they are emptied one by one at
@@ -45,6 +51,7 @@ impl Context {
             cryptography: 0,
             now,
             zone,
+            scratch: Zeroizing::default(),
             patterns: pattern::Cache::default(),
             dicts: Vec::new(),
         }
@@ -132,10 +139,31 @@ impl Context {
     }
 
     /// A new text that holds `bytes`, paid for.
-    pub(crate) fn text(&mut self, bytes: impl Into<Vec<u8>>) -> Result<Value> {
-        let bytes = bytes.into();
+    pub(crate) fn text(&mut self, bytes: impl Into<Text>) -> Result<Value> {
+        let text = bytes.into();
+        self.allocate(text.bytes().len())?;
+        Ok(Value::Text(text))
+    }
+
+    /// An empty place to write a text into that is not known to be long, for [`Self::written`] to take back.
+    pub(crate) fn scratch(&mut self) -> Zeroizing<Vec<u8>> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// What was written into [`Self::scratch`]. A short text moves out and is paid for, and the place is used again; a longer one
+    /// keeps the place that it grew in and paid for.
+    pub(crate) fn written(&mut self, mut bytes: Zeroizing<Vec<u8>>) -> Result<Text> {
+        if bytes.len() > SCRATCH {
+            return Ok(Text::whole(std::mem::take(&mut *bytes)));
+        }
         self.allocate(bytes.len())?;
-        Ok(Value::Text(Text::new(bytes)))
+        let text = Text::copy(&bytes);
+        if bytes.capacity() <= 2 * SCRATCH {
+            bytes.as_mut_slice().zeroize();
+            bytes.clear();
+            self.scratch = bytes;
+        }
+        Ok(text)
     }
 
     /// A new list of `values`, which must all be of the element type, paid for.

@@ -16,8 +16,6 @@ mod pipeline;
 mod place;
 mod walk;
 
-use std::rc::Rc;
-
 use latchkey_secret::SecretValue;
 
 use crate::buffer::Buffer;
@@ -25,11 +23,12 @@ use crate::context::Context;
 use crate::error::RenderError;
 use crate::failure::{Failure, Result};
 use crate::limits::{Limit, Usage};
-use crate::syntax::ast::Forest;
+use crate::syntax::ast::{Forest, Span};
 use crate::template::{MissingKey, Options};
 use crate::value::Value;
 
 use self::place::Node;
+use self::walk::Flow;
 
 /// Go's bound on templates that call templates. Ours is [`crate::Limits::nesting`]; the text keeps Go's number, because what reaches the
 /// one without an end reaches the other.
@@ -62,7 +61,7 @@ struct Evaluator<'t> {
     template: &'t [u8],
     /// The node last touched, for errors.
     node: Node<'t>,
-    variables: Vec<(&'t str, Operand)>,
+    variables: Vec<(&'t [u8], Operand)>,
     /// Where the variables of the template that is being run start.
     first_variable: usize,
     /// Arguments of the calls that are being prepared, innermost last.
@@ -72,10 +71,9 @@ struct Evaluator<'t> {
     out: Buffer,
 }
 
-/// Renders the template `name` of `forest` with `root` as its dot, and tells what that took.
+/// Renders the template that bears the name of `forest` with `root` as its dot, and tells what that took.
 pub(crate) fn render(
     forest: &Forest,
-    name: &str,
     root: Value,
     options: &Options,
 ) -> Result<(SecretValue, Usage), RenderError> {
@@ -83,7 +81,7 @@ pub(crate) fn render(
         cx: Context::new(options.limits, options.now, options.zone.clone()),
         forest,
         missing_key: options.missing_key,
-        template: name.as_bytes(),
+        template: forest.name.as_bytes(),
         node: Node::None,
         variables: Vec::new(),
         first_variable: 0,
@@ -92,12 +90,12 @@ pub(crate) fn render(
         depth: 0,
         out: Buffer::with_capacity(forest.text.bytes().len()),
     };
-    match evaluator.run(name, root) {
-        Ok(()) => {
+    match evaluator.run(root) {
+        Ok(_) => {
             let usage = evaluator.cx.usage();
             Ok((SecretValue::new(evaluator.out.into_vec()), usage))
         }
-        Err(failure) => Err(evaluator.place(name, &failure)),
+        Err(failure) => Err(evaluator.place(&forest.name, &failure)),
     }
 }
 
@@ -138,14 +136,15 @@ impl Operand {
 // === impl Evaluator ===
 
 impl<'t> Evaluator<'t> {
-    fn run(&mut self, name: &str, root: Value) -> Result<()> {
-        let Some(block) = self.forest.templates.get(name.as_bytes()) else {
-            return Err(Failure::plain("incomplete or empty template"));
-        };
+    fn run(&mut self, root: Value) -> Result<Flow> {
         let dot = Operand::plain(root);
-        self.variables.push(("$", dot.clone()));
-        self.walk(&dot, block)?;
-        Ok(())
+        self.variables.push((b"$", dot.clone()));
+        self.walk(&dot, &self.forest.own)
+    }
+
+    /// The template's text.
+    fn text(&self) -> &'t [u8] {
+        self.forest.text.bytes()
     }
 
     /// Marks `node` as the one touched last and pays for its step.
@@ -185,12 +184,12 @@ impl<'t> Evaluator<'t> {
         Ok(())
     }
 
-    fn declare(&mut self, name: &'t Rc<str>, operand: Operand) {
-        self.variables.push((name, operand));
+    fn declare(&mut self, name: Span, operand: Operand) {
+        self.variables.push((name.of(self.text()), operand));
     }
 
     /// Sets the variable of that name declared last.
-    fn assign(&mut self, name: &str, operand: Operand) -> Result<()> {
+    fn assign(&mut self, name: Span, operand: Operand) -> Result<()> {
         let index = self.find_variable(name)?;
         if let Some(slot) = self.variables.get_mut(index) {
             slot.1 = operand;
@@ -198,20 +197,24 @@ impl<'t> Evaluator<'t> {
         Ok(())
     }
 
-    fn variable(&mut self, name: &str) -> Result<Operand> {
+    fn variable(&mut self, name: Span) -> Result<Operand> {
         let index = self.find_variable(name)?;
         let slot = self.variables.get(index);
         Ok(slot.map_or_else(|| Operand::plain(Value::Nil), |slot| slot.1.clone()))
     }
 
-    fn find_variable(&mut self, name: &str) -> Result<usize> {
+    fn find_variable(&mut self, name: Span) -> Result<usize> {
+        let name = name.of(self.text());
         let own = self.variables.get(self.first_variable..).unwrap_or(&[]);
         let found = own.iter().rposition(|(known, _)| *known == name);
         let looked_at = own.len() - found.unwrap_or(0);
         self.cx.work(looked_at as u64 / VARIABLES_PER_STEP)?;
         found
             .map(|index| self.first_variable + index)
-            .ok_or_else(|| Failure::plain(format!("undefined variable: {name}")))
+            .ok_or_else(|| {
+                let name = String::from_utf8_lossy(name);
+                Failure::plain(format!("undefined variable: {name}"))
+            })
     }
 }
 

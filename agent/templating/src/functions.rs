@@ -27,7 +27,6 @@ mod urls;
 mod versions;
 mod yaml;
 
-pub(crate) use encoding::base64_decode;
 pub(crate) use patterns::replaced;
 pub(crate) use urls::normal as normal_url;
 

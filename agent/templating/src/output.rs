@@ -15,6 +15,11 @@ pub(crate) struct Output(Zeroizing<Vec<u8>>);
 // === impl Output ===
 
 impl Output {
+    /// An empty one.
+    pub(crate) fn new(cx: &mut Context) -> Self {
+        Self(cx.scratch())
+    }
+
     /// Makes place for `length` more bytes.
     #[inline]
     pub(crate) fn room(&mut self, cx: &mut Context, length: usize) -> Result<()> {
@@ -82,16 +87,16 @@ impl Output {
     }
 
     /// What was written but for a suffix, if it ends in that.
-    pub(crate) fn into_text_without(mut self, suffix: &[u8]) -> Text {
+    pub(crate) fn into_text_without(mut self, cx: &mut Context, suffix: &[u8]) -> Result<Text> {
         if self.0.ends_with(suffix) {
             let length = self.0.len() - suffix.len();
             self.0.truncate(length);
         }
-        self.into_text()
+        self.into_text(cx)
     }
 
     /// What was written, as a value that is paid for.
-    pub(crate) fn into_text(mut self) -> Text {
-        Text::new(std::mem::take(&mut *self.0))
+    pub(crate) fn into_text(self, cx: &mut Context) -> Result<Text> {
+        cx.written(self.0)
     }
 }

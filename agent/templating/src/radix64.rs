@@ -1,8 +1,15 @@
 //! Base64 as Go's `encoding/base64` reads and writes it.
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 use zeroize::Zeroizing;
+
+/// Go's `StdEncoding`: padding is required, unused bits may be set. Refuses line ends, which Go skips.
+const STRICT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Which characters stand for a value and whether the end is padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +38,26 @@ enum Quantum {
 ///
 /// The offset that Go names in `illegal base64 data at input byte N`.
 pub(crate) fn decode(alphabet: Alphabet, text: &[u8]) -> Result<Zeroizing<Vec<u8>>, usize> {
+    if alphabet == Alphabet::Standard {
+        let mut out = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
+        if let Ok(length) = STRICT.decode_slice(text, &mut out) {
+            out.truncate(length);
+            return Ok(out);
+        }
+    }
+    decode_slowly(alphabet, text)
+}
+
+/// [`decode`] of the standard alphabet with padding, with the whole of Go's message.
+pub(crate) fn decode_or_message(text: &[u8]) -> Result<Vec<u8>, String> {
+    match decode(Alphabet::Standard, text) {
+        Ok(mut bytes) => Ok(std::mem::take(&mut *bytes)),
+        Err(offset) => Err(format!("illegal base64 data at input byte {offset}")),
+    }
+}
+
+/// [`decode`] of what the library does not take: with line ends, of another alphabet, or broken.
+fn decode_slowly(alphabet: Alphabet, text: &[u8]) -> Result<Zeroizing<Vec<u8>>, usize> {
     let mut out = Zeroizing::new(Vec::with_capacity(decoded_capacity(alphabet, text.len())));
     let mut at = 0;
     let mut digits = [0u8; 4];

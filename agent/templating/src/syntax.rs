@@ -9,6 +9,8 @@ mod print;
 mod quoted;
 mod token;
 
+pub(crate) use print::Shown;
+
 use crate::error::ParseError;
 use crate::limits::Limits;
 use crate::template::Delimiters;

@@ -6,7 +6,7 @@ use latchkey_secret::{SecretData, SecretValue};
 
 use crate::error::{ParseError, RenderError};
 use crate::limits::{Limits, Usage};
-use crate::value::{StringMap, Text, Value};
+use crate::value::{StringMap, Value};
 use crate::{eval, syntax};
 
 /// What opens and closes an action. `{{` and `}}` unless the agent's flags say otherwise.
@@ -45,7 +45,6 @@ pub struct Options {
 
 /// A parsed template. Rendering does not change it.
 pub struct Template {
-    name: String,
     forest: syntax::ast::Forest,
 }
 
@@ -95,10 +94,7 @@ impl Template {
     /// As for [`Self::parse`].
     pub fn parse_bytes(name: &str, text: &[u8], options: &Options) -> Result<Self, ParseError> {
         let forest = syntax::parse(name, text, &options.delimiters, &options.limits)?;
-        Ok(Self {
-            name: name.to_owned(),
-            forest,
-        })
+        Ok(Self { forest })
     }
 
     /// Renders with `data` as the root: a map from string to string.
@@ -121,14 +117,7 @@ impl Template {
         data: &SecretData,
         options: &Options,
     ) -> Result<(SecretValue, Usage), RenderError> {
-        eval::render(&self.forest, &self.name, root(data), options)
+        let root = Value::StringMap(StringMap::of_data(data));
+        eval::render(&self.forest, root, options)
     }
-}
-
-/// The map from string to string that Go's engine is given.
-fn root(data: &SecretData) -> Value {
-    let entries = data
-        .iter()
-        .map(|(key, value)| (Text::name(key), Text::secret(value.clone())));
-    Value::StringMap(StringMap::new(entries.collect()))
 }

@@ -1,13 +1,15 @@
 //! The values that templates work on: Go's, as far as a template can meet them.
 
-use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
-use std::fmt;
+mod dict;
+mod string_map;
+mod text;
+
+use std::cell::OnceCell;
 use std::rc::Rc;
 
-use latchkey_secret::SecretValue;
-use zeroize::Zeroizing;
-
+pub(crate) use self::dict::Dict;
+pub(crate) use self::string_map::StringMap;
+pub(crate) use self::text::Text;
 use crate::time::{Time, Zone};
 use crate::version::Version;
 
@@ -56,21 +58,6 @@ pub(crate) enum Value {
     Certificate(Rc<Certificate>),
 }
 
-/// A byte string that need not be UTF-8. Clones share the bytes, which are wiped with the last of them.
-#[derive(Clone)]
-pub(crate) struct Text(Bytes);
-
-/// Where the bytes of a [`Text`] are.
-#[derive(Clone)]
-enum Bytes {
-    /// Made by the render.
-    Own(Rc<Zeroizing<Vec<u8>>>),
-    /// Those of a provider's value, not copied.
-    Secret(SecretValue),
-    /// A name, which is no secret and not wiped.
-    Name(Rc<str>),
-}
-
 /// The element type of a [`List`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Element {
@@ -105,16 +92,6 @@ struct Items {
     depth: u32,
 }
 
-/// `map[string]interface {}`: a reference, so a change through one clone shows in all.
-///
-/// Make one with [`crate::context::Context::dict`] only, which empties it at the end of the render.
-#[derive(Clone)]
-pub(crate) struct Dict(Option<Rc<RefCell<BTreeMap<Text, Value>>>>);
-
-/// `map[string]string`. Never changes.
-#[derive(Clone)]
-pub(crate) struct StringMap(Rc<BTreeMap<Text, Text>>);
-
 /// sprig's `certificate` struct: both in PEM.
 pub(crate) struct Certificate {
     pub(crate) certificate: Text,
@@ -125,8 +102,8 @@ pub(crate) struct Certificate {
 
 impl Value {
     /// Text of a string literal of this program.
-    pub(crate) fn of(text: &str) -> Self {
-        Self::Text(Text::from(text))
+    pub(crate) fn of(text: &'static str) -> Self {
+        Self::Text(Text::word(text))
     }
 
     /// The type's name as `%T` prints it.
@@ -209,86 +186,6 @@ impl Value {
             Self::List(list) => list.depth(),
             _ => 0,
         }
-    }
-}
-
-// === impl Text ===
-
-impl Text {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self(Bytes::Own(Rc::new(Zeroizing::new(bytes))))
-    }
-
-    /// The bytes of `value`, shared.
-    pub(crate) fn secret(value: SecretValue) -> Self {
-        Self(Bytes::Secret(value))
-    }
-
-    /// A key or another word that is no secret.
-    pub(crate) fn name(name: &str) -> Self {
-        Self(Bytes::Name(name.into()))
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match &self.0 {
-            Bytes::Own(bytes) => bytes,
-            Bytes::Secret(value) => value.expose(),
-            Bytes::Name(name) => name.as_bytes(),
-        }
-    }
-
-    /// For error texts only: each byte that is not UTF-8 becomes U+FFFD.
-    pub(crate) fn to_lossy(&self) -> std::borrow::Cow<'_, str> {
-        match std::str::from_utf8(self.bytes()) {
-            Ok(text) => text.into(),
-            Err(_) => crate::unicode::runes(self.bytes())
-                .collect::<String>()
-                .into(),
-        }
-    }
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self::new(Vec::new())
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Self::new(text.as_bytes().to_vec())
-    }
-}
-
-impl std::borrow::Borrow<[u8]> for Text {
-    fn borrow(&self) -> &[u8] {
-        self.bytes()
-    }
-}
-
-impl PartialEq for Text {
-    fn eq(&self, other: &Self) -> bool {
-        self.bytes() == other.bytes()
-    }
-}
-
-impl Eq for Text {}
-
-impl PartialOrd for Text {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Text {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.bytes().cmp(other.bytes())
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Text({} bytes)", self.bytes().len())
     }
 }
 
@@ -413,126 +310,5 @@ impl Items {
     /// The elements as they are now.
     fn now(&self) -> &[Value] {
         self.sorted.get().unwrap_or(&self.values)
-    }
-}
-
-// === impl Dict ===
-
-impl Dict {
-    pub(crate) fn new() -> Self {
-        Self(Some(Rc::default()))
-    }
-
-    /// The nil map.
-    pub(crate) fn nil() -> Self {
-        Self(None)
-    }
-
-    pub(crate) fn is_nil(&self) -> bool {
-        self.0.is_none()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |map| map.borrow().len())
-    }
-
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Value> {
-        self.0.as_ref()?.borrow().get(key).cloned()
-    }
-
-    pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|map| map.borrow().contains_key(key))
-    }
-
-    /// Sets an entry. `false` for the nil map, which takes none. The caller pays.
-    pub(crate) fn insert(&self, key: Text, value: Value) -> bool {
-        let Some(map) = &self.0 else {
-            return false;
-        };
-        // The old value is dropped after the borrow ends: its drop may look at this very dict.
-        let old = map.borrow_mut().insert(key, value);
-        drop(old);
-        true
-    }
-
-    pub(crate) fn remove(&self, key: &[u8]) {
-        if let Some(map) = &self.0 {
-            let old = map.borrow_mut().remove(key);
-            drop(old);
-        }
-    }
-
-    /// The entries as they are now, by key. Later changes do not show.
-    pub(crate) fn entries(&self) -> Vec<(Text, Value)> {
-        let Some(map) = &self.0 else {
-            return Vec::new();
-        };
-        map.borrow()
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
-    }
-
-    /// Calls `step` with each entry, by key, until it fails. `step` must not change this dict.
-    pub(crate) fn try_each<E>(
-        &self,
-        mut step: impl FnMut(&Text, &Value) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let Some(map) = &self.0 else {
-            return Ok(());
-        };
-        map.borrow()
-            .iter()
-            .try_for_each(|(key, value)| step(key, value))
-    }
-
-    /// The keys in order.
-    pub(crate) fn keys(&self) -> Vec<Text> {
-        let Some(map) = &self.0 else {
-            return Vec::new();
-        };
-        map.borrow().keys().cloned().collect()
-    }
-
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
-            (None, None) => true,
-            _ => false,
-        }
-    }
-
-    pub(crate) fn clear(&self) {
-        if let Some(map) = &self.0 {
-            let old = std::mem::take(&mut *map.borrow_mut());
-            drop(old);
-        }
-    }
-}
-
-// === impl StringMap ===
-
-impl StringMap {
-    pub(crate) fn new(entries: BTreeMap<Text, Text>) -> Self {
-        Self(Rc::new(entries))
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&Text> {
-        self.0.get(key)
-    }
-
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.0, &other.0)
-    }
-
-    /// The entries by key.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Text, &Text)> {
-        self.0.iter()
     }
 }

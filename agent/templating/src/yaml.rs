@@ -89,7 +89,7 @@ pub(crate) fn read(cx: &mut Context, text: &[u8]) -> Result<Dict> {
             let dict = cx.dict()?;
             let message = cx.text(full)?;
             cx.allocate(size_of::<(Text, Value)>())?;
-            dict.insert(Text::from("Error"), message);
+            dict.insert(Text::word("Error"), message);
             Ok(dict)
         }
     }

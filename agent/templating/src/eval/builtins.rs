@@ -7,8 +7,9 @@ use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::format;
 use crate::functions::Parameter;
+use crate::syntax::Shown;
 use crate::syntax::ast::{Builtin, Expression};
-use crate::value::{Text, Value};
+use crate::value::Value;
 
 // === impl Builtin ===
 
@@ -51,7 +52,9 @@ impl<'t> Evaluator<'t> {
                 let signature = builtin.signature();
                 let start = self.push_arguments(dot, signature, written)?;
                 let arguments = self.arguments.get(start..).unwrap_or_default();
-                let result = apply(&mut self.cx, builtin, words, arguments);
+                let result = apply(&mut self.cx, builtin, arguments, |value| {
+                    no_function(words.first(), self.forest.text.bytes(), value)
+                });
                 self.finish(start, signature.name, node, result)
             }
         }
@@ -93,8 +96,8 @@ impl<'t> Evaluator<'t> {
 fn apply(
     cx: &mut Context,
     builtin: Builtin,
-    words: &[Expression],
     arguments: &[Value],
+    no_function: impl FnOnce(&Value) -> Failure,
 ) -> Result<Value> {
     let (first, others) = match arguments.split_first() {
         Some((first, others)) => (first, others),
@@ -119,7 +122,7 @@ fn apply(
         Builtin::Html => printed(cx, |cx, out| format::html(cx, arguments, out)),
         Builtin::Js => printed(cx, |cx, out| format::js(cx, arguments, out)),
         Builtin::Urlquery => printed(cx, |cx, out| format::urlquery(cx, arguments, out)),
-        Builtin::Call => Err(no_function(words.first(), first)),
+        Builtin::Call => Err(no_function(first)),
         // Handled before: they are no ordinary functions.
         Builtin::And | Builtin::Or | Builtin::Len => Err(Failure::unexpected_type()),
     }
@@ -129,13 +132,13 @@ fn printed(
     cx: &mut Context,
     write: impl FnOnce(&mut Context, &mut Vec<u8>) -> Result<()>,
 ) -> Result<Value> {
-    let mut out = zeroize::Zeroizing::new(Vec::new());
+    let mut out = cx.scratch();
     write(cx, &mut out)?;
-    Ok(Value::Text(Text::new(std::mem::take(&mut *out))))
+    cx.written(out).map(Value::Text)
 }
 
 /// Templates never hold functions, so `call` always fails.
-fn no_function(word: Option<&Expression>, value: &Value) -> Failure {
+fn no_function(word: Option<&Expression>, text: &[u8], value: &Value) -> Failure {
     if matches!(value, Value::Nil) {
         return Failure::plain("call of nil");
     }
@@ -147,7 +150,7 @@ fn no_function(word: Option<&Expression>, value: &Value) -> Failure {
         };
         return Failure::showing_data(format!("non-function {shown} of type {type_name}"));
     };
-    let word = Node::Expression(word);
+    let word = Shown(word, text);
     Failure::plain(format!("non-function {word} of type {type_name}"))
 }
 

@@ -3,10 +3,11 @@
 use super::place::Node;
 use super::{Evaluator, Operand};
 use crate::failure::{Failure, Kind, Result};
-use crate::functions::Parameter;
+use crate::functions::{Function, Parameter};
 use crate::methods::Method;
-use crate::syntax::ast::{Callee, Expression, Number};
-use crate::value::{Dict, Element, List, Value};
+use crate::syntax::Shown;
+use crate::syntax::ast::{Expression, Number};
+use crate::value::{Dict, Element, List, Text, Value};
 
 /// Bytes of text that a function may look at for one step.
 const BYTES_PER_STEP: u64 = 64;
@@ -29,29 +30,21 @@ pub(super) struct Written<'t> {
 // === impl Evaluator ===
 
 impl<'t> Evaluator<'t> {
-    /// A call by name. `node` is what a failed call points at.
+    /// A call of the function table. `node` is what a failed call points at.
     pub(super) fn call(
         &mut self,
         dot: &Operand,
-        callee: Callee,
+        function: &'static Function,
         node: Node<'t>,
         words: &'t [Expression],
         last: Option<Operand>,
     ) -> Result<Operand> {
-        let written = Written { words, last };
-        let function = match callee {
-            Callee::Builtin(builtin) => {
-                let value = self.call_builtin(dot, builtin, node, written)?;
-                return Ok(Operand::plain(value));
-            }
-            Callee::Function(function) => function,
-        };
         let signature = Signature {
             name: function.name,
             fixed: function.parameters,
             variadic: function.variadic,
         };
-        let start = self.push_arguments(dot, signature, written)?;
+        let start = self.push_arguments(dot, signature, Written { words, last })?;
         let arguments = self.arguments.get(start..).unwrap_or_default();
         let before = self.cx.steps();
         let result = (function.call)(&mut self.cx, arguments);
@@ -148,11 +141,14 @@ impl<'t> Evaluator<'t> {
                 };
                 Ok(Operand::plain(zero))
             }
-            Expression::Bool(..) | Expression::Text(..) | Expression::Number(..)
+            Expression::Bool(..)
+            | Expression::Plain(..)
+            | Expression::Escaped(..)
+            | Expression::Number(..)
                 if parameter != Parameter::Any =>
             {
                 self.at(Node::Expression(word))?;
-                literal(parameter, word).map(Operand::plain)
+                literal(parameter, word, &self.forest.text).map(Operand::plain)
             }
             word => {
                 let operand = self.word(dot, word)?;
@@ -254,9 +250,9 @@ fn is_of_type(value: &Value, parameter: Parameter) -> bool {
 }
 
 /// A literal as its parameter wants it.
-fn literal(parameter: Parameter, word: &Expression) -> Result<Value> {
+fn literal(parameter: Parameter, word: &Expression, text: &Text) -> Result<Value> {
     let number = match word {
-        Expression::Number(_, number) => Some(number),
+        Expression::Number(_, _, number) => Some(&**number),
         _ => None,
     };
     let int = || number.and_then(|number: &Number| number.int);
@@ -265,10 +261,9 @@ fn literal(parameter: Parameter, word: &Expression) -> Result<Value> {
             Expression::Bool(_, value) => Ok(Value::Bool(*value)),
             _ => Err("bool"),
         },
-        Parameter::Text | Parameter::HashAlgorithm => match word {
-            Expression::Text(_, _, text) => Ok(Value::Text(text.clone())),
-            _ => Err("string"),
-        },
+        Parameter::Text | Parameter::HashAlgorithm => {
+            word.string(text).map(Value::Text).ok_or("string")
+        }
         Parameter::Int => int().map(Value::Int).ok_or("integer"),
         Parameter::Duration => int().map(Value::Duration).ok_or("integer"),
         Parameter::Uint32 => number
@@ -288,10 +283,14 @@ fn literal(parameter: Parameter, word: &Expression) -> Result<Value> {
         | Parameter::Bytes
         | Parameter::Certificate => {
             let type_name = parameter.type_name();
+            let word = Shown(word, text.bytes());
             return Err(Failure::plain(format!(
                 "can't handle {word} for arg of type {type_name}"
             )));
         }
     };
-    found.map_err(|wanted| Failure::plain(format!("expected {wanted}; found {word}")))
+    found.map_err(|wanted| {
+        let word = Shown(word, text.bytes());
+        Failure::plain(format!("expected {wanted}; found {word}"))
+    })
 }

@@ -1,12 +1,10 @@
 //! Fields: keys of maps, members of structs, methods.
 
-use std::rc::Rc;
-
 use super::place::{Node, quoted};
 use super::{Evaluator, Operand};
 use crate::failure::{Failure, Result};
 use crate::methods::{self, Found};
-use crate::syntax::ast::Expression;
+use crate::syntax::ast::{Expression, Span};
 use crate::template::MissingKey;
 use crate::value::Value;
 
@@ -34,21 +32,23 @@ impl<'t> Evaluator<'t> {
         dot: &Operand,
         receiver: &Operand,
         word: &'t Expression,
-        names: &'t [Rc<str>],
+        names: Span,
         arguments: &'t [Expression],
         last: Option<Operand>,
     ) -> Result<Operand> {
-        let Some((name, before)) = names.split_last() else {
+        // Nothing is before the first dot.
+        let mut names = names.name(self.text()).split('.').skip(1);
+        let Some(mut name) = names.next() else {
             return Ok(receiver.clone());
         };
-        let Some((first, between)) = before.split_first() else {
-            return self.field(dot, receiver, word, name, arguments, last);
-        };
-        let mut owned = self.field(dot, receiver, word, first, &[], None)?;
-        for name in between {
-            owned = self.field(dot, &owned, word, name, &[], None)?;
+        let mut owned = None;
+        for next in names {
+            let receiver = owned.as_ref().unwrap_or(receiver);
+            owned = Some(self.field(dot, receiver, word, name, &[], None)?);
+            name = next;
         }
-        self.field(dot, &owned, word, name, arguments, last)
+        let receiver = owned.as_ref().unwrap_or(receiver);
+        self.field(dot, receiver, word, name, arguments, last)
     }
 
     fn field(

@@ -6,6 +6,7 @@ use super::Evaluator;
 use crate::error::RenderError;
 use crate::failure::{Failure, Kind};
 use crate::format;
+use crate::syntax::Shown;
 use crate::syntax::ast::{Command, Expression, Pipeline, Position, Statement};
 
 /// A node of the tree that an error can point at.
@@ -24,7 +25,7 @@ impl Node<'_> {
     fn position(self) -> Option<Position> {
         Some(match self {
             Self::None => return None,
-            Self::Statement(statement) => statement_position(statement),
+            Self::Statement(statement) => statement.position(),
             Self::Pipeline(pipeline) => pipeline.position,
             Self::Command(command) => command.position,
             Self::Expression(Expression::Pipeline(_, pipeline)) => pipeline.position,
@@ -33,27 +34,15 @@ impl Node<'_> {
     }
 }
 
-impl fmt::Display for Node<'_> {
+impl fmt::Display for Shown<'_, Node<'_>> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => Ok(()),
-            Self::Statement(statement) => statement.fmt(formatter),
-            Self::Pipeline(pipeline) => pipeline.fmt(formatter),
-            Self::Command(command) => command.fmt(formatter),
-            Self::Expression(expression) => expression.fmt(formatter),
-        }
-    }
-}
-
-fn statement_position(statement: &Statement) -> Position {
-    match statement {
-        Statement::Text(position, _)
-        | Statement::Action(position, _)
-        | Statement::Template { position, .. }
-        | Statement::Break(position)
-        | Statement::Continue(position) => *position,
-        Statement::If(branch) | Statement::With(branch) | Statement::Range(branch) => {
-            branch.position
+        let text = self.1;
+        match self.0 {
+            Node::None => Ok(()),
+            Node::Statement(statement) => Shown(*statement, text).fmt(formatter),
+            Node::Pipeline(pipeline) => Shown(*pipeline, text).fmt(formatter),
+            Node::Command(command) => Shown(*command, text).fmt(formatter),
+            Node::Expression(expression) => Shown(*expression, text).fmt(formatter),
         }
     }
 }
@@ -78,7 +67,7 @@ impl Evaluator<'_> {
             Some((line, column)) => format!(
                 "template: {name}:{line}:{column}: executing {} at <{}>: ",
                 quoted(self.template),
-                self.node
+                Shown(&self.node, self.text())
             ),
             None => format!("template: {name}: "),
         };

@@ -42,14 +42,10 @@ impl<'t> Evaluator<'t> {
     fn walk_statement(&mut self, dot: &Operand, statement: &'t Statement) -> Result<Flow> {
         self.at(Node::Statement(statement))?;
         match statement {
-            Statement::Text(_, range) => {
-                let forest = self.forest;
-                let text = forest.text.bytes().get(range.clone());
-                self.write(text.unwrap_or_default())?;
-            }
-            Statement::Action(_, pipeline) => {
+            Statement::Text(span) => self.write(span.of(self.text()))?,
+            Statement::Action(pipeline) => {
                 let operand = self.pipeline(dot, pipeline)?;
-                if pipeline.variables.is_empty() {
+                if pipeline.variables.as_slice().is_empty() {
                     self.node = Node::Statement(statement);
                     self.print(&operand.value)?;
                 }
@@ -63,8 +59,8 @@ impl<'t> Evaluator<'t> {
             Statement::Range(branch) => {
                 return self.nested(|this| this.walk_range(dot, branch));
             }
-            Statement::Template { name, argument, .. } => {
-                self.nested(|this| this.walk_template(dot, name, argument.as_ref()))?;
+            Statement::Template(call) => {
+                self.nested(|this| this.walk_template(dot, &call.name, call.argument.as_ref()))?;
             }
             Statement::Break(_) => return Ok(Flow::Break),
             Statement::Continue(_) => return Ok(Flow::Continue),
@@ -102,7 +98,7 @@ impl<'t> Evaluator<'t> {
             let Some(otherwise) = &branch.otherwise else {
                 break Flow::Next;
             };
-            match (keyword, otherwise.0.as_slice()) {
+            match (keyword, &*otherwise.0) {
                 (Keyword::If, [statement @ Statement::If(next)])
                 | (Keyword::With, [statement @ Statement::With(next)]) => {
                     self.at(Node::Statement(statement))?;
@@ -121,8 +117,7 @@ impl<'t> Evaluator<'t> {
         name: &'t [u8],
         argument: Option<&'t Pipeline>,
     ) -> Result<()> {
-        let forest = self.forest;
-        let Some(block) = forest.templates.get(name) else {
+        let Some(block) = self.forest.find(name) else {
             let text = format!("template {} not defined", quoted(name));
             return Err(Failure::plain(text));
         };
@@ -139,7 +134,7 @@ impl<'t> Evaluator<'t> {
         self.template = name;
         self.first_variable = mark;
         self.template_depth += 1;
-        self.variables.push(("$", argument.clone()));
+        self.variables.push((b"$", argument.clone()));
         self.walk(&argument, block)?;
         self.variables.truncate(mark);
         self.template_depth -= 1;
@@ -232,7 +227,7 @@ impl<'t> Evaluator<'t> {
         end: i64,
         make: impl Fn(i64) -> Value,
     ) -> Result<()> {
-        if turns.branch.pipeline.variables.len() > 1 {
+        if turns.branch.pipeline.variables.as_slice().len() > 1 {
             let end = make(end);
             return Err(self.displayed(
                 "can't use ",
@@ -260,10 +255,10 @@ impl<'t> Evaluator<'t> {
             branch.pipeline.is_assignment,
         ) {
             ([], _) => {}
-            ([one], true) => self.assign(one, element.clone())?,
+            ([one], true) => self.assign(*one, element.clone())?,
             ([one, two, ..], true) => {
-                self.assign(one, index)?;
-                self.assign(two, element.clone())?;
+                self.assign(*one, index)?;
+                self.assign(*two, element.clone())?;
             }
             ([_], false) => self.set_top_variable(turns.mark, 1, element.clone()),
             ([..], false) => {

@@ -1,7 +1,7 @@
 //! What the structs that templates meet are made of: verbs that take no text print their fields.
 
 use crate::time::{Time, Zone};
-use crate::value::{Certificate, Value};
+use crate::value::{Certificate, Text, Value};
 use crate::version::Version;
 
 /// A field of a struct.
@@ -70,7 +70,7 @@ pub(super) fn location_fields(zone: &Zone) -> [Field; 7] {
         content: Content::NilSlice(type_name),
     };
     [
-        value_field("name", Value::of(zone.name())),
+        value_field("name", Value::Text(Text::from(zone.name()))),
         slice("zone", "[]time.zone"),
         slice("tx", "[]time.zoneTrans"),
         value_field("extend", Value::of("")),

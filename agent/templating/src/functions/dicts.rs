@@ -146,6 +146,7 @@ fn insert(cx: &mut Context, dict: &Dict, key: Text, value: Value) -> Result<()> 
 
 fn new(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let dict = cx.dict()?;
+    dict.reserve(arguments.len().div_ceil(2));
     for pair in arguments.chunks(2) {
         let key = to_text(cx, any(pair, 0)?)?;
         let value = match pair.get(1) {

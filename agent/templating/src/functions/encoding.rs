@@ -5,14 +5,12 @@
 mod decode;
 
 use aws_lc_rs::digest;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
-pub(crate) use self::decode::base64_decode;
 use self::decode::{base32_decode, hex_decode};
 use super::{Function, Parameter, text};
 use crate::context::Context;
 use crate::failure::Result;
+use crate::radix64;
 use crate::value::{Text, Value};
 
 /// The alphabet of base32, RFC 4648 section 6.
@@ -46,7 +44,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "b64dec",
         "Decodes a string from base64 with padding. If it is none, the result is the message.",
         ("{{ b64dec \"dmlz\" }}", "vis"),
-        |cx, arguments| decoded(cx, text(arguments, 0)?, base64_decode),
+        |cx, arguments| decoded(cx, text(arguments, 0)?, radix64::decode_or_message),
     ),
     text_function(
         "b64enc",
@@ -118,12 +116,8 @@ fn decoded(
 }
 
 fn base64_encode(cx: &mut Context, bytes: &[u8]) -> Result<Value> {
-    let length = bytes.len().div_ceil(3).saturating_mul(4);
-    cx.allocate(length)?;
-    let mut out = vec![0; length];
-    // The length is exact, so this cannot fail.
-    let _ = STANDARD.encode_slice(bytes, &mut out);
-    Ok(Value::Text(Text::new(out)))
+    cx.allocate(radix64::encoded_length(bytes.len()))?;
+    Ok(Value::Text(Text::new(radix64::encode(bytes))))
 }
 
 fn base32_encode(cx: &mut Context, bytes: &[u8]) -> Result<Value> {

@@ -204,7 +204,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         source: "sprig",
         example: (r#"{{ regexQuoteMeta "1.5$" }}"#, r"1\.5\$"),
         call: |cx, arguments| {
-            let mut out = Output::default();
+            let mut out = Output::new(cx);
             let bytes = text(arguments, 0)?.bytes();
             out.room(cx, bytes.len())?;
             for byte in bytes {
@@ -214,7 +214,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
                     out.write(cx, &[*byte])?;
                 }
             }
-            Ok(Value::Text(out.into_text()))
+            out.into_text(cx).map(Value::Text)
         },
     },
 ];
@@ -311,7 +311,7 @@ pub(crate) fn replaced(
 ) -> Result<Text> {
     let text = source.bytes();
     let mut search = Search::new(cx, pattern, text, replacement.has_groups())?;
-    let mut out = Output::default();
+    let mut out = Output::new(cx);
     let (mut from, mut last_end, mut has_match) = (0, 0, false);
     while from <= text.len() {
         let Some((start, end)) = search.find(cx, from)? else {
@@ -333,7 +333,7 @@ pub(crate) fn replaced(
         return Ok(source.clone());
     }
     out.write(cx, piece(text, (last_end, text.len())))?;
-    Ok(out.into_text())
+    out.into_text(cx)
 }
 
 fn split(cx: &mut Context, pattern: &Pattern, arguments: &[Value]) -> Result<Value> {

@@ -74,7 +74,7 @@ fn show(bytes: &[u8]) -> String {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::of(text)
+        Self::Text(Text::from(text))
     }
 }
 

@@ -64,9 +64,10 @@ fn take_apart(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
         ),
     ];
     let dict = cx.dict()?;
+    dict.reserve(parts.len());
     cx.allocate(parts.len() * size_of::<(Text, Value)>())?;
     for (key, part) in parts {
-        dict.insert(Text::from(key), Value::Text(Text::new(part)));
+        dict.insert(Text::word(key), Value::Text(Text::new(part)));
     }
     Ok(Value::Dict(dict))
 }
@@ -81,7 +82,7 @@ fn join(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let fragment = part(dict, "fragment")?;
     let user = user(cx, part(dict, "userinfo")?.bytes())?;
 
-    let mut out = Output::default();
+    let mut out = Output::new(cx);
     if !scheme.bytes().is_empty() {
         out.write(cx, scheme.bytes())?;
         out.write(cx, b":")?;
@@ -100,7 +101,7 @@ fn join(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
         out.write(cx, b"#")?;
         write_escaped(cx, &mut out, fragment.bytes(), Part::Fragment)?;
     }
-    Ok(Value::Text(out.into_text()))
+    out.into_text(cx).map(Value::Text)
 }
 
 /// A part of the URL; absent ones are empty.

@@ -289,7 +289,7 @@ impl<'a> Reader<'a> {
         match self.literal()? {
             Literal::Plain(raw) => {
                 cx.allocate(raw.len())?;
-                Ok(Text::new(raw.to_vec()))
+                Ok(Text::copy(raw))
             }
             Literal::Escaped(raw) => unescaped(cx, raw),
         }
@@ -309,7 +309,7 @@ impl<'a> Reader<'a> {
             return Ok(known.clone());
         }
         cx.allocate(raw.len())?;
-        let key = Text::new(raw.to_vec());
+        let key = Text::copy(raw);
         if let Some(place) = self.keys.get_mut(slot) {
             *place = Some(key.clone());
         }

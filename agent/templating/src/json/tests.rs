@@ -147,7 +147,7 @@ fn nesting_is_bounded() {
 #[test]
 fn output_is_bounded() {
     let cx = &mut context();
-    let mut value = Value::of(&"x".repeat(1000));
+    let mut value = Value::from("x".repeat(1000).as_str());
     for _ in 0..40 {
         value = cx.list(Element::Any, vec![value.clone(), value]).unwrap();
     }

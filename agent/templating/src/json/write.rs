@@ -43,12 +43,12 @@ struct Writer {
 pub(crate) fn write(cx: &mut Context, value: &Value, style: Style) -> Result<Text> {
     let mut writer = Writer {
         style,
-        out: Output::default(),
+        out: Output::new(cx),
         level: 0,
         ancestors: Vec::new(),
     };
     writer.value(cx, value)?;
-    Ok(writer.out.into_text())
+    writer.out.into_text(cx)
 }
 
 /// Appends a finite float: the shortest digits, with an exponent for very small and very large ones.

@@ -21,7 +21,6 @@ pub(super) enum FloatError {
 /// The number that a token stands for, or what is wrong with it.
 pub(super) fn parse(kind: Kind, source: &[u8]) -> Result<Number, String> {
     let mut number = Number {
-        source: lossy(source).into(),
         int: None,
         uint: None,
         float: None,
@@ -49,7 +48,7 @@ impl Number {
             return Err("invalid syntax".to_owned());
         };
         if tail != b"'" {
-            let source = &self.source;
+            let source = lossy(source);
             return Err(format!("malformed character constant: {source}"));
         }
         let code = match unquoted {

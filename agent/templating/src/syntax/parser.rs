@@ -7,9 +7,8 @@ mod pipelines;
 mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
 
-use super::ast::{Block, Forest, Name, Statement};
+use super::ast::{Block, Command, Definition, Expression, Forest, Name, Position, Statement};
 use super::lexer::Lexer;
 use super::token::{Keyword, Kind, Token};
 use crate::error::ParseError;
@@ -26,17 +25,14 @@ pub(super) struct Parser<'t> {
     lexer: Lexer<'t>,
     templates: BTreeMap<Name, Definition>,
     tree: Tree<'t>,
+    /// Nodes that belong to no list yet, those of outer lists first: so each list takes memory once, and no more than it needs.
+    statements: Vec<Statement>,
+    commands: Vec<Command>,
+    words: Vec<Expression>,
     /// How deep the block is that is being parsed.
     depth: u32,
     /// How deep it may be.
     nesting: u32,
-}
-
-/// A template of the text.
-struct Definition {
-    block: Rc<Block>,
-    /// Whether it holds nothing but blanks; another one by its name may replace it then.
-    is_blank: bool,
 }
 
 /// What belongs to one template while it is parsed: the text's own, a `define` or a `block`.
@@ -57,8 +53,12 @@ struct Tree<'t> {
 /// The variables that are visible, the latest last.
 struct Variables<'t> {
     names: Vec<&'t [u8]>,
-    counts: HashMap<&'t [u8], u32>,
+    /// How often each is declared, once there are too many to look at one by one.
+    counts: Option<HashMap<&'t [u8], u32>>,
 }
+
+/// From how many variables on they are counted.
+const MANY_VARIABLES: usize = 32;
 
 /// What an action turned out to be.
 enum Node {
@@ -82,15 +82,22 @@ pub(super) fn parse(
         lexer: Lexer::new(text, &delimiters.left, &delimiters.right),
         templates: BTreeMap::new(),
         tree: Tree::new(),
+        statements: Vec::with_capacity(8),
+        commands: Vec::new(),
+        words: Vec::with_capacity(8),
         depth: 0,
         nesting,
     };
+    if Position::try_from(text.len()).is_err() {
+        return Err(parser.fail("the template is too long", &[]));
+    }
     let root = parser.root()?;
-    parser.define(name.as_bytes().into(), root)?;
-    let templates = parser.templates.into_iter();
+    let own = parser.define_own(root)?;
     Ok(Forest {
-        templates: templates.map(|(name, it)| (name, it.block)).collect(),
-        text: Text::new(text.to_vec()),
+        name: name.to_owned(),
+        own,
+        defined: parser.templates,
+        text: Text::whole(text.to_vec()),
     })
 }
 
@@ -99,7 +106,6 @@ pub(super) fn parse(
 impl<'t> Parser<'t> {
     /// The text's own template, to the end of the text.
     fn root(&mut self) -> Result<Block> {
-        let mut statements = Vec::new();
         while self.peek().kind != Kind::End {
             if self.peek().kind == Kind::LeftDelimiter {
                 let delimiter = self.next();
@@ -110,11 +116,27 @@ impl<'t> Parser<'t> {
                 self.back_up_to(&[delimiter]);
             }
             match self.text_or_action()? {
-                Node::Statement(statement) => statements.push(statement),
+                Node::Statement(statement) => self.statements.push(statement),
                 other => return Err(self.fail("unexpected %s", &[other.name().into()])),
             }
         }
-        Ok(Block(statements))
+        Ok(self.take_statements(0))
+    }
+
+    /// The statements since the mark, as a block.
+    fn take_statements(&mut self, mark: usize) -> Block {
+        Block(self.statements.drain(mark..).collect())
+    }
+
+    /// Takes the text's own template in, and out again.
+    fn define_own(&mut self, root: Block) -> Result<Block> {
+        if self.templates.is_empty() {
+            return Ok(root);
+        }
+        let name = Name::from(self.name.as_bytes());
+        self.define(Name::clone(&name), root)?;
+        let own = self.templates.remove(&name);
+        Ok(own.map(|own| own.block).unwrap_or_default())
     }
 
     /// `{{ define "name" }}` to its `{{ end }}`; the keyword is past.
@@ -144,7 +166,6 @@ impl<'t> Parser<'t> {
                 ))
             }
             _ => {
-                let block = Rc::new(block);
                 self.templates.insert(name, Definition { block, is_blank });
                 Ok(())
             }
@@ -153,7 +174,7 @@ impl<'t> Parser<'t> {
 
     fn is_blank(&self, block: &Block) -> bool {
         block.0.iter().all(|statement| match statement {
-            Statement::Text(_, range) => is_blank(&self.text[range.clone()]),
+            Statement::Text(span) => is_blank(span.of(self.text)),
             _ => false,
         })
     }
@@ -195,7 +216,7 @@ impl Tree<'_> {
             parentheses: 0,
             variables: Variables {
                 names: Vec::new(),
-                counts: HashMap::new(),
+                counts: None,
             },
         }
     }
@@ -206,11 +227,23 @@ impl Tree<'_> {
 impl<'t> Variables<'t> {
     fn declare(&mut self, name: &'t [u8]) {
         self.names.push(name);
-        *self.counts.entry(name).or_default() += 1;
+        if let Some(counts) = &mut self.counts {
+            *counts.entry(name).or_default() += 1;
+        } else if self.names.len() >= MANY_VARIABLES {
+            let mut counts = HashMap::new();
+            for name in &self.names {
+                *counts.entry(*name).or_default() += 1;
+            }
+            self.counts = Some(counts);
+        }
     }
 
     fn contains(&self, name: &[u8]) -> bool {
-        name == b"$" || self.counts.contains_key(name)
+        name == b"$"
+            || match &self.counts {
+                Some(counts) => counts.contains_key(name),
+                None => self.names.contains(&name),
+            }
     }
 
     /// How many there are: the mark to go back to with [`Self::forget`].
@@ -221,10 +254,13 @@ impl<'t> Variables<'t> {
     /// Forgets those declared since the mark.
     fn forget(&mut self, mark: usize) {
         for name in self.names.drain(mark.min(self.names.len())..) {
-            if let Some(count) = self.counts.get_mut(name) {
+            let Some(counts) = &mut self.counts else {
+                continue;
+            };
+            if let Some(count) = counts.get_mut(name) {
                 *count -= 1;
                 if *count == 0 {
-                    self.counts.remove(name);
+                    counts.remove(name);
                 }
             }
         }

@@ -12,6 +12,17 @@ pub(super) enum Unquoted {
     Character(char),
 }
 
+/// Whether a quoted or raw string stands for the very bytes between its quotes.
+pub(super) fn is_plain(source: &[u8]) -> bool {
+    match source {
+        [b'`', inside @ .., b'`'] => !inside.contains(&b'\r'),
+        [b'"', inside @ .., b'"'] => {
+            !inside.contains(&b'\\') && std::str::from_utf8(inside).is_ok()
+        }
+        _ => false,
+    }
+}
+
 /// The bytes that a quoted or raw string stands for; `None` if its escapes are wrong.
 pub(super) fn unquote(source: &[u8]) -> Option<Vec<u8>> {
     let (&quote, rest) = source.split_first()?;

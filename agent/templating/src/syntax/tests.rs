@@ -1,5 +1,6 @@
 use std::fmt::Write;
 
+use super::Shown;
 use super::ast::{Block, Branch, Command, Expression, Forest, Number, Pipeline, Statement};
 use crate::limits::Limits;
 use crate::template::Delimiters;
@@ -19,33 +20,35 @@ fn error(text: &str) -> String {
 fn nodes(text: &str) -> String {
     let forest = parse(text).unwrap();
     let mut out = String::new();
-    block(&forest.templates[b"t".as_slice()], text, &mut out);
+    block(&forest.own, text, &mut out);
     out.trim_end().to_owned()
 }
 
 fn block(of: &Block, text: &str, out: &mut String) {
+    let bytes = text.as_bytes();
     for statement in &of.0 {
+        let position = statement.position();
         match statement {
-            Statement::Text(position, range) => {
-                write!(out, "{position}:{:?} ", &text[range.clone()]).unwrap();
+            Statement::Text(span) => {
+                write!(out, "{position}:{:?} ", span.name(bytes)).unwrap();
             }
-            Statement::Action(position, it) => {
-                write!(out, "{position}:{statement} ").unwrap();
-                pipeline(it, out);
+            Statement::Action(it) => {
+                write!(out, "{position}:{} ", Shown(statement, bytes)).unwrap();
+                pipeline(it, text, out);
             }
             Statement::If(it) => branch("if", it, text, out),
             Statement::With(it) => branch("with", it, text, out),
             Statement::Range(it) => branch("range", it, text, out),
-            Statement::Template { position, .. }
-            | Statement::Break(position)
-            | Statement::Continue(position) => write!(out, "{position}:{statement} ").unwrap(),
+            Statement::Template(_) | Statement::Break(_) | Statement::Continue(_) => {
+                write!(out, "{position}:{} ", Shown(statement, bytes)).unwrap();
+            }
         }
     }
 }
 
 fn branch(keyword: &str, it: &Branch, text: &str, out: &mut String) {
     write!(out, "{}:{keyword}[", it.position).unwrap();
-    pipeline(&it.pipeline, out);
+    pipeline(&it.pipeline, text, out);
     out.push_str("then ");
     block(&it.then, text, out);
     if let Some(otherwise) = &it.otherwise {
@@ -55,12 +58,13 @@ fn branch(keyword: &str, it: &Branch, text: &str, out: &mut String) {
     out.push_str("] ");
 }
 
-fn pipeline(it: &Pipeline, out: &mut String) {
-    write!(out, "{}:{it} ", it.position).unwrap();
+fn pipeline(it: &Pipeline, text: &str, out: &mut String) {
+    let text = text.as_bytes();
+    write!(out, "{}:{} ", it.position, Shown(it, text)).unwrap();
     for Command { position, words } in &it.commands {
         write!(out, "{position}: ").unwrap();
         for word in words {
-            write!(out, "{}:{word} ", word.position()).unwrap();
+            write!(out, "{}:{} ", word.position(), Shown(word, text)).unwrap();
         }
     }
 }
@@ -242,7 +246,7 @@ fn a_definition_by_the_text_s_own_name_is_the_template_if_there_is_no_other_text
 fn names_may_be_of_any_script_and_any_bytes() {
     assert_eq!(nodes("{{ .é.中٣ }}"), "3:{{.é.中٣}} 3:.é.中٣ 3: 6:.é.中٣");
     let forest = parse(r#"{{define "\xff"}}a{{end}}{{define "\xfe"}}b{{end}}"#).unwrap();
-    assert_eq!(forest.templates.len(), 3);
+    assert_eq!(forest.defined.len(), 2);
 }
 
 #[test]
@@ -253,7 +257,7 @@ fn other_delimiters_open_and_close_actions() {
     };
     let parse = |text: &str| super::parse("t", text.as_bytes(), &delimiters, &Limits::default());
     let forest = parse("{{a}} <- 1 --b</*c*/-").unwrap();
-    let root = &forest.templates[b"t".as_slice()];
+    let root = &forest.own;
     let mut out = String::new();
     block(root, "{{a}} <- 1 --b</*c*/-", &mut out);
     assert_eq!(out, r#"0:"{{a}}" 9:{{1}} 9:1 9: 9:1 13:"b" "#);
@@ -261,9 +265,9 @@ fn other_delimiters_open_and_close_actions() {
 
 fn number(source: &str) -> Number {
     let forest = parse(&format!("{{{{ {source} }}}}")).unwrap();
-    match &forest.templates[b"t".as_slice()].0[0] {
-        Statement::Action(_, pipeline) => match &pipeline.commands[0].words[0] {
-            Expression::Number(_, number) => number.clone(),
+    match &forest.own.0[0] {
+        Statement::Action(pipeline) => match &pipeline.commands[0].words[0] {
+            Expression::Number(_, _, number) => Number::clone(number),
             _ => panic!("{source} is no number"),
         },
         _ => panic!("{source} is no action"),
@@ -368,7 +372,7 @@ fn long_chains_and_deep_parentheses_need_no_deep_stack() {
         let deep = format!("{{{{ {}1{} }}}}", "(".repeat(10_000), ")".repeat(10_000));
         let forest = parse(&deep).unwrap();
         let mut printed = String::new();
-        block(&forest.templates[b"t".as_slice()], &deep, &mut printed);
+        block(&forest.own, &deep, &mut printed);
         assert!(printed.len() > 20_000);
         let deeper = format!("{{{{ {}1{} }}}}", "(".repeat(10_001), ")".repeat(10_001));
         assert_eq!(error(&deeper), "1: max expression depth exceeded");

@@ -1,5 +1,7 @@
 //! Tokens: what the lexer makes of the text.
 
+use super::ast::{Position, Span};
+
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -63,6 +65,23 @@ pub(super) struct Token {
     pub(super) kind: Kind,
     pub(super) start: usize,
     pub(super) end: usize,
+}
+
+// === impl Token ===
+
+impl Token {
+    /// Where it begins. A text whose positions do not fit is refused before its first token is read.
+    pub(super) fn position(self) -> Position {
+        Position::try_from(self.start).unwrap_or(Position::MAX)
+    }
+
+    /// Its place in the text.
+    pub(super) fn span(self) -> Span {
+        Span {
+            start: self.position(),
+            end: Position::try_from(self.end).unwrap_or(Position::MAX),
+        }
+    }
 }
 
 // === impl Keyword ===

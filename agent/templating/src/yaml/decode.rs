@@ -400,14 +400,14 @@ fn key_text(data: Data) -> Result<Text, Unsupported> {
     Ok(match data {
         Data::Text(text) => text,
         Data::Binary(text) => through_json(&text),
-        Data::Bool(value) => Text::from(if value { "true" } else { "false" }),
-        Data::Int(number) => Text::from(number.to_string().as_str()),
-        Data::Float(number) if number.is_nan() => Text::from(".nan"),
+        Data::Bool(value) => Text::word(if value { "true" } else { "false" }),
+        Data::Int(number) => Text::from(number.to_string()),
+        Data::Float(number) if number.is_nan() => Text::word(".nan"),
         Data::Float(number) => {
             // Go prints it as a 32-bit float, for which it may be too large.
             let number = number as f32;
             if number.is_infinite() {
-                return Ok(Text::from(if number > 0.0 { ".inf" } else { "-.inf" }));
+                return Ok(Text::word(if number > 0.0 { ".inf" } else { "-.inf" }));
             }
             let mut text = Vec::new();
             format::float::append_32(number, &mut text);

@@ -66,7 +66,7 @@ impl Emitter {
     /// The text, without the line break at its end.
     pub(super) fn finish(mut self, cx: &mut Context) -> Result<Text> {
         self.line(cx)?;
-        Ok(self.out.into_text_without(b"\n"))
+        self.out.into_text_without(cx, b"\n")
     }
 
     /// Begins a mapping that has entries.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::fault::Fault;
 use super::parser::Scalar;
 use crate::convert::{parse_float, parse_int, parse_uint};
-use crate::functions::base64_decode;
+use crate::radix64;
 use crate::value::Text;
 
 use self::timestamp::is_timestamp;
@@ -90,7 +90,7 @@ fn data(guess: Guess, scalar: &Scalar) -> Data {
 }
 
 fn binary(text: &[u8]) -> Result<Data, Fault> {
-    match base64_decode(text) {
+    match radix64::decode_or_message(text) {
         Ok(bytes) => Ok(Data::Binary(Text::new(bytes))),
         Err(_) => Err(Fault::plain(
             "yaml: !!binary value contains invalid base64 data",

@@ -466,7 +466,7 @@ fn a_dict_that_contains_itself_cannot_be_written() {
 #[test]
 fn writing_is_bounded() {
     let cx = &mut context();
-    let mut value = Value::of(&"x\n".repeat(1000));
+    let mut value = Value::from("x\n".repeat(1000).as_str());
     for _ in 0..30 {
         value = cx.list(Element::Any, vec![value.clone(), value]).unwrap();
     }

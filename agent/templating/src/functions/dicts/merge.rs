@@ -241,7 +241,9 @@ fn merge_into_string_map(
                     entries.insert(key.clone(), value.clone());
                 }
             }
-            Ok(Inner::Replaced(StringMap::new(entries)))
+            Ok(Inner::Replaced(StringMap::new(
+                entries.into_iter().collect(),
+            )))
         }
         _ => Ok(Inner::Done),
     }

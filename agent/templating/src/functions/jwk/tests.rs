@@ -2,11 +2,11 @@ use crate::functions::testing::call;
 use crate::value::Value;
 
 fn public(jwk: &str) -> String {
-    call("jwkPublicKeyPem", &[Value::of(jwk)])
+    call("jwkPublicKeyPem", &[Value::from(jwk)])
 }
 
 fn private(jwk: &str) -> String {
-    call("jwkPrivateKeyPem", &[Value::of(jwk)])
+    call("jwkPrivateKeyPem", &[Value::from(jwk)])
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Strings taken apart.
 
-use std::collections::BTreeMap;
-
 use memchr::memmem::Finder;
 
 use super::super::{Function, Parameter, int, text};
@@ -66,14 +64,20 @@ fn split_n(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     numbered(cx, Parts::new(text, separator, limit))
 }
 
+/// The first keys of [`numbered`].
+const NUMBERS: [&str; 10] = ["_0", "_1", "_2", "_3", "_4", "_5", "_6", "_7", "_8", "_9"];
+
 /// The parts as a map.
 fn numbered(cx: &mut Context, parts: Parts<'_>) -> Result<Value> {
-    let mut entries = BTreeMap::new();
+    let mut entries = Vec::new();
     for (index, part) in parts.enumerate() {
         cx.allocate(part.len() + 2 * PART + ENTRY)?;
         cx.work(1)?;
-        let key = Text::new(format!("_{index}").into_bytes());
-        entries.insert(key, Text::new(part.to_vec()));
+        let key = match NUMBERS.get(index) {
+            Some(number) => Text::word(number),
+            None => Text::from(format!("_{index}")),
+        };
+        entries.push((key, Text::copy(part)));
     }
     Ok(Value::StringMap(StringMap::new(entries)))
 }
@@ -84,7 +88,7 @@ fn split_list(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let mut values = Vec::new();
     for part in Parts::new(text, separator, usize::MAX) {
         cx.allocate(part.len() + PART)?;
-        values.push(Value::Text(Text::new(part.to_vec())));
+        values.push(Value::Text(Text::copy(part)));
     }
     cx.list(Element::Text, values)
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{Node, Parser, Result};
 use crate::limits::Limit;
-use crate::syntax::ast::{Block, Branch, Name, Pipeline, Statement};
+use crate::syntax::ast::{Block, Branch, Name, Pipeline, Statement, TemplateCall};
 use crate::syntax::token::{Keyword, Kind, Token};
 use crate::syntax::{on_enough_stack, quoted};
 
@@ -30,11 +30,11 @@ impl Parser<'_> {
     }
 
     fn statements(&mut self) -> Result<(Block, Node)> {
-        let mut statements = Vec::new();
+        let mark = self.statements.len();
         while self.peek_non_space().kind != Kind::End {
             match self.text_or_action()? {
-                Node::Statement(statement) => statements.push(statement),
-                end => return Ok((Block(statements), end)),
+                Node::Statement(statement) => self.statements.push(statement),
+                end => return Ok((self.take_statements(mark), end)),
             }
         }
         Err(self.fail("unexpected EOF", &[]))
@@ -43,10 +43,7 @@ impl Parser<'_> {
     pub(super) fn text_or_action(&mut self) -> Result<Node> {
         let token = self.next_non_space();
         match token.kind {
-            Kind::Text => {
-                let range = token.start..token.end;
-                Ok(Node::Statement(Statement::Text(token.start, range)))
-            }
+            Kind::Text => Ok(Node::Statement(Statement::Text(token.span()))),
             Kind::LeftDelimiter => {
                 self.tree.action = Some(token.start);
                 let node = self.action()?;
@@ -64,11 +61,11 @@ impl Parser<'_> {
             Kind::Keyword(Keyword::Block) => self.block_clause()?,
             Kind::Keyword(Keyword::Break) => {
                 self.loop_exit("{{break}}", "{{break}} outside {{range}}")?;
-                Statement::Break(token.start)
+                Statement::Break(token.position())
             }
             Kind::Keyword(Keyword::Continue) => {
                 self.loop_exit("{{continue}}", "{{continue}} outside {{range}}")?;
-                Statement::Continue(token.start)
+                Statement::Continue(token.position())
             }
             Kind::Keyword(Keyword::Else) => return self.else_clause(),
             Kind::Keyword(Keyword::End) => {
@@ -81,8 +78,7 @@ impl Parser<'_> {
             Kind::Keyword(Keyword::With) => self.control(Control::With)?,
             _ => {
                 self.back_up();
-                let position = self.peek().start;
-                Statement::Action(position, self.pipeline("command", Kind::RightDelimiter)?)
+                Statement::Action(self.pipeline("command", Kind::RightDelimiter)?)
             }
         };
         Ok(Node::Statement(statement))
@@ -109,7 +105,7 @@ impl Parser<'_> {
     /// the other, so that a long chain is no deep recursion.
     fn control(&mut self, control: Control) -> Result<Statement> {
         let mark = self.tree.variables.mark();
-        let mut links = Vec::new();
+        let mut links = Vec::with_capacity(1);
         let mut otherwise = loop {
             let pipeline = self.pipeline(control.context(), Kind::RightDelimiter)?;
             let (then, next) = self.body(control)?;
@@ -130,7 +126,10 @@ impl Parser<'_> {
         self.tree.variables.forget(mark);
         let mut chain = None;
         while let Some((pipeline, then)) = links.pop() {
-            otherwise = chain.take().map(|link| Block(vec![link])).or(otherwise);
+            otherwise = chain
+                .take()
+                .map(|link| Block(Box::new([link])))
+                .or(otherwise);
             chain = Some(control.statement(pipeline, then, otherwise.take()));
         }
         // There is one link at least.
@@ -161,11 +160,11 @@ impl Parser<'_> {
         if !matches!(end, Node::End) {
             return Err(self.fail("unexpected %s in %s", &[end.name().into(), CONTEXT.into()]));
         }
-        Ok(Statement::Template {
-            position: token.start,
+        Ok(Statement::Template(Box::new(TemplateCall {
+            position: token.position(),
             name,
             argument: Some(pipeline),
-        })
+        })))
     }
 
     /// `{{ template "name" pipeline }}`; the keyword is past.
@@ -179,11 +178,11 @@ impl Parser<'_> {
             self.back_up();
             Some(self.pipeline(CONTEXT, Kind::RightDelimiter)?)
         };
-        Ok(Statement::Template {
-            position: token.start,
+        Ok(Statement::Template(Box::new(TemplateCall {
+            position: token.position(),
             name,
             argument,
-        })
+        })))
     }
 
     /// The name that `token` quotes.

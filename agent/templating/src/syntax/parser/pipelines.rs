@@ -1,11 +1,9 @@
 //! Pipelines, commands and their words.
 
-use std::rc::Rc;
-
 use super::{Parser, Result};
 use crate::functions;
-use crate::syntax::ast::{Builtin, Callee, Command, Expression, Pipeline};
-use crate::syntax::token::{Keyword, Kind, Token};
+use crate::syntax::ast::{Builtin, Command, Expression, Pipeline, Position, Span, Variables};
+use crate::syntax::token::{Keyword, Kind};
 use crate::syntax::{number, on_enough_stack, quoted};
 use crate::value::Text;
 
@@ -16,16 +14,18 @@ impl<'t> Parser<'t> {
     /// Variables with `:=` or `=`, if any, and commands up to the token `end`.
     pub(super) fn pipeline(&mut self, context: &'static str, end: Kind) -> Result<Pipeline> {
         let mut pipeline = Pipeline {
-            position: self.peek_non_space().start,
+            position: self.peek_non_space().position(),
             is_assignment: false,
-            variables: Vec::new(),
-            commands: Vec::new(),
+            variables: Variables::default(),
+            commands: Box::default(),
         };
         self.declarations(&mut pipeline, context)?;
+        let mark = self.commands.len();
         loop {
             let token = self.next_non_space();
             match token.kind {
                 kind if kind == end => {
+                    pipeline.commands = self.commands.drain(mark..).collect();
                     self.check(&pipeline, context)?;
                     return Ok(pipeline);
                 }
@@ -42,7 +42,7 @@ impl<'t> Parser<'t> {
                 | Kind::LeftParenthesis => {
                     self.back_up();
                     let command = self.command()?;
-                    pipeline.commands.push(command);
+                    self.commands.push(command);
                 }
                 _ => return Err(self.unexpected(token, context)),
             }
@@ -71,13 +71,13 @@ impl<'t> Parser<'t> {
             }
             self.next_non_space();
             let name = self.source(variable);
-            pipeline.variables.push(text(name));
+            pipeline.variables.push(variable.span());
             self.tree.variables.declare(name);
             if !is_comma {
                 pipeline.is_assignment = next.kind == Kind::Assign;
                 return Ok(());
             }
-            if context != "range" || pipeline.variables.len() >= 2 {
+            if context != "range" || pipeline.variables.as_slice().len() >= 2 {
                 return Err(self.fail("too many declarations in %s", &[context.into()]));
             }
             let ahead = self.peek_non_space().kind;
@@ -108,11 +108,13 @@ impl<'t> Parser<'t> {
 
     /// Words up to a `|`, which is read too, or to the end of the pipeline.
     fn command(&mut self) -> Result<Command> {
-        let position = self.peek_non_space().start;
-        let mut words = Vec::new();
+        let position = self.peek_non_space().position();
+        let mark = self.words.len();
         loop {
             self.peek_non_space();
-            words.extend(self.operand()?);
+            if let Some(word) = self.operand()? {
+                self.words.push(word);
+            }
             let token = self.next();
             match token.kind {
                 Kind::Space => continue,
@@ -122,9 +124,10 @@ impl<'t> Parser<'t> {
             }
             break;
         }
-        if words.is_empty() {
+        if self.words.len() == mark {
             return Err(self.fail("empty command", &[]));
         }
+        let words = self.words.drain(mark..).collect();
         Ok(Command { position, words })
     }
 
@@ -137,16 +140,16 @@ impl<'t> Parser<'t> {
         if self.peek().kind != Kind::Field {
             return Ok(Some(term));
         }
-        let position = self.peek().start;
-        let mut fields = Vec::new();
+        let position = self.peek().position();
+        // Nothing is between the fields of a chain.
+        let mut fields = self.peek().span();
         while self.peek().kind == Kind::Field {
-            let field = self.next();
-            fields.push(self.field_name(field));
+            fields.end = self.next().span().end;
         }
         Ok(Some(match term {
-            Expression::Field(_, mut names) => {
-                names.append(&mut fields);
-                Expression::Field(position, names)
+            Expression::Field(_, before) => {
+                let start = before.start;
+                Expression::Field(position, Span { start, ..fields })
             }
             Expression::Variable(_, name, _) => Expression::Variable(position, name, fields),
             constant if constant.is_constant() => {
@@ -161,29 +164,34 @@ impl<'t> Parser<'t> {
     /// A constant, a name, a field, a variable or a pipeline in parentheses; `None` if what is ahead is none.
     fn term(&mut self) -> Result<Option<Expression>> {
         let token = self.next_non_space();
-        let position = token.start;
+        let position = token.position();
         let source = self.source(token);
         Ok(Some(match token.kind {
-            Kind::Identifier => Expression::Callee(position, self.callee(source)?),
+            Kind::Identifier => self.callee(position, source)?,
             Kind::Keyword(Keyword::Dot) => Expression::Dot(position),
             Kind::Keyword(Keyword::Nil) => Expression::Nil(position),
             Kind::Variable => {
                 if !self.tree.variables.contains(source) {
                     return Err(self.fail("undefined variable %q", &[source.into()]));
                 }
-                Expression::Variable(position, text(source), Vec::new())
+                Expression::Variable(position, token.span(), Span::default())
             }
-            Kind::Field => Expression::Field(position, vec![self.field_name(token)]),
+            Kind::Field => Expression::Field(position, token.span()),
             Kind::Bool => Expression::Bool(position, source == b"true"),
             Kind::CharacterConstant | Kind::Complex | Kind::Number => {
                 match number::parse(token.kind, source) {
-                    Ok(number) => Expression::Number(position, number),
+                    Ok(number) => Expression::Number(position, token.span(), Box::new(number)),
                     Err(message) => return Err(self.fail_with(&message)),
                 }
             }
             Kind::LeftParenthesis => self.parenthesized()?,
+            Kind::String | Kind::RawString if quoted::is_plain(source) => {
+                Expression::Plain(position, token.span())
+            }
             Kind::String | Kind::RawString => match quoted::unquote(source) {
-                Some(bytes) => Expression::Text(position, text(source), Text::new(bytes)),
+                Some(bytes) => {
+                    Expression::Escaped(position, token.span(), Box::new(Text::new(bytes)))
+                }
                 None => return Err(self.fail_with("invalid syntax")),
             },
             _ => {
@@ -206,17 +214,12 @@ impl<'t> Parser<'t> {
     }
 
     /// What a name calls.
-    fn callee(&self, name: &[u8]) -> Result<Callee> {
-        let function = std::str::from_utf8(name).ok().and_then(|name| {
-            let function = functions::find(name).map(Callee::Function);
-            function.or_else(|| Builtin::find(name).map(Callee::Builtin))
+    fn callee(&self, position: Position, name: &[u8]) -> Result<Expression> {
+        let found = std::str::from_utf8(name).ok().and_then(|name| {
+            let function = functions::find(name).map(|it| Expression::Function(position, it));
+            function.or_else(|| Builtin::find(name).map(|it| Expression::Builtin(position, it)))
         });
-        function.ok_or_else(|| self.fail("function %q not defined", &[name.into()]))
-    }
-
-    /// The name of a field, without its dot.
-    fn field_name(&self, token: Token) -> Rc<str> {
-        text(self.source(token).get(1..).unwrap_or_default())
+        found.ok_or_else(|| self.fail("function %q not defined", &[name.into()]))
     }
 }
 
@@ -227,12 +230,12 @@ impl Expression {
     fn is_constant(&self) -> bool {
         matches!(
             self,
-            Self::Bool(..) | Self::Dot(_) | Self::Nil(_) | Self::Number(..) | Self::Text(..)
+            Self::Bool(..)
+                | Self::Dot(_)
+                | Self::Nil(_)
+                | Self::Number(..)
+                | Self::Plain(..)
+                | Self::Escaped(..)
         )
     }
-}
-
-/// The bytes of a token that is UTF-8 unless it is a quoted string.
-fn text(source: &[u8]) -> Rc<str> {
-    quoted::lossy(source).into()
 }
