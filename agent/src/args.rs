@@ -185,6 +185,11 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_SYNC_LEASE", value_parser = dns_subdomain, default_value = "latchkey-sync")]
     pub sync_lease: String,
 
+    /// Number of shards that the work of the role sync is split into; the same for all agents. Each is held through a Lease of the
+    /// release namespace, the sync leader's name with a number.
+    #[arg(long, env = "LATCHKEY_SYNC_SHARDS", value_parser = clap::value_parser!(u16).range(1..=256), default_value_t = 4)]
+    pub sync_shards: u16,
+
     /// Log filter, for example `info` or `info,latchkey::sync=debug`.
     #[arg(long, env = "LATCHKEY_LOG_LEVEL", default_value = "info")]
     pub log_level: String,

@@ -9,6 +9,8 @@ pub mod leader;
 pub mod logging;
 pub mod providers;
 pub mod runtime;
+pub mod schedule;
+pub mod shards;
 pub mod stores;
 pub mod sync;
 pub mod templates;

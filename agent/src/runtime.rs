@@ -189,6 +189,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         template_left_delimiter,
         template_right_delimiter,
         sync_lease,
+        sync_shards,
         log_level: _,
     } = args;
     let client = api_server::connect().await?;
@@ -292,6 +293,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         let settings = sync::Settings {
             namespace,
             lease: sync_lease,
+            shards: sync_shards,
             identity,
             certificates,
             store_requeue_interval,

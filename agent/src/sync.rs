@@ -1,6 +1,6 @@
 //! ExternalSecrets become Secrets (`externalsecret.md` 2).
 //!
-//! Runs in the elected sync leader only. One pass per object: read it and its target, decide, act, write the status if it
+//! Runs in every agent that holds a shard ([`crate::shards`]), for the objects of that shard. One pass per object: read it and its target, decide, act, write the status if it
 //! differs. Every step is idempotent, so a pass that is cut off anywhere is repaired by the next one.
 //!
 //! | object | verbs | why |
@@ -13,7 +13,7 @@
 //! | `/openapi/v3` | get | whether the installed ExternalSecret knows `secretStoreRef.apiVersion` |
 //!
 //! ```text
-//! watch ExternalSecrets ─┐                      ┌─ rest: nothing is due
+//! watch ExternalSecrets ─┐   lanes, turns        ┌─ rest: nothing is due
 //! watch Secret metadata ─┼─> reconcile ─> decide┼─ refuse: a field cannot be honoured; the message names it
 //! timers ────────────────┘                      ├─ adopt: put our label on an existing target
 //!                                               └─ resolve ─> engine: fetch, render ─> mutate (pure) ─> write ─> clean up
@@ -37,20 +37,20 @@ mod watched;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
-use kube::runtime::{
-    Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, reflector, watcher,
-};
-use kube::{Client, Resource as _};
+use kube::runtime::{WatchStreamExt as _, watcher};
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_engine::source::Source;
 use latchkey_engine::template::Renderer;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
+
+use crate::schedule::{Key, Lane, Next, Scheduler};
+use crate::shards::Ownership;
 
 pub use metrics::Metrics;
 
@@ -90,9 +90,9 @@ pub enum Error {
 
 type Guarded = DeserializeGuard<ExternalSecret>;
 
-/// Works until `stop` is cancelled.
+/// Works on the objects that `ownership` gives it until `stop` is cancelled.
 ///
-/// `metrics` was registered by the caller once; a process that leads again passes the same handle.
+/// `metrics` was registered by the caller once; a process that works again passes the same handle.
 ///
 /// # Errors
 ///
@@ -107,6 +107,7 @@ pub async fn run<S: Source + 'static>(
     renderer: Arc<Renderer>,
     config: Config,
     metrics: Metrics,
+    ownership: Arc<Ownership>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let usable = installed::wait_until_usable(&client, &metrics);
@@ -114,71 +115,37 @@ pub async fn run<S: Source + 'static>(
         return Ok(());
     }
     let _while_leading = metrics.while_leading();
-    let watched = Arc::new(Watched::default());
-    let concurrency = config.concurrency.max(1);
+    let concurrency = config.concurrency.max(1).into();
     let external_secrets: Api<Guarded> = scoped(&client, &config);
     let secrets: Api<PartialObjectMeta<Secret>> = scoped(&client, &config);
-    let context = Arc::new(reconcile::Context::new(
-        client,
-        source,
-        renderer,
-        config,
-        metrics.clone(),
-        Arc::clone(&watched),
-    ));
-
-    let (reader, writer) = reflector::store();
-    let seen = Arc::clone(&watched);
-    let objects = watcher(external_secrets, watcher::Config::default())
-        .default_backoff()
-        // Ownership of fields in the ExternalSecret itself is of no use here and takes much room.
-        .modify(|object| object.meta_mut().managed_fields = None)
-        .inspect_ok(move |event| seen.note(event, &metrics))
-        .reflect(writer)
-        .applied_objects()
-        .inspect_err(|error| {
-            warn!(
-                "the watch of ExternalSecrets broke: {}",
-                target::describe_watch(error)
-            )
-        })
-        .predicate_filter(
-            predicates::generation
-                .combine(predicates::labels)
-                .combine(predicates::annotations)
-                .combine(predicates::finalizers),
-            PredicateConfig::default(),
-        );
-    let managed = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
-    let targets = watcher(secrets, managed)
-        .default_backoff()
-        .touched_objects()
-        .inspect_err(|error| {
-            warn!(
-                "the watch of Secrets broke: {}",
-                target::describe_watch(error)
-            )
-        });
-    let stopped = stop.clone();
-    let mut passes = Controller::for_stream(objects, reader)
-        .with_config(ControllerConfig::default().concurrency(concurrency))
-        .watches_stream(targets, move |secret| watched.owners_of(&secret))
-        .graceful_shutdown_on(async move { stopped.cancelled().await })
-        .run(reconcile::reconcile, |_, error, _| match *error {}, context)
-        .boxed();
-    let work = async {
-        while let Some(pass) = passes.next().await {
-            if let Err(error) = pass {
-                debug!("a queued pass was not made: {error}");
-            }
-        }
+    let watched = Arc::new(Watched::default());
+    let work = Work {
+        scheduler: Scheduler::default(),
+        context: Arc::new(reconcile::Context::new(
+            client,
+            source,
+            renderer,
+            config,
+            metrics.clone(),
+            Arc::clone(&watched),
+        )),
+        watched,
+        metrics,
+        ownership,
+    };
+    let passes = async {
+        let pass = |key| work.pass(key);
+        work.scheduler.run(concurrency, &stop, pass).await;
     };
     let deadline = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        () = work => {}
+        () = work.follow_objects(external_secrets) => {}
+        () = work.follow_targets(secrets) => {}
+        () = work.follow_shards() => {}
+        () = passes => {}
         () = deadline => {}
     }
     if stop.is_cancelled() {
@@ -186,6 +153,114 @@ pub async fn run<S: Source + 'static>(
     } else {
         Err(Error::WatchEnded)
     }
+}
+
+/// What the parts of a running controller share.
+struct Work<S> {
+    scheduler: Scheduler,
+    context: Arc<reconcile::Context<S>>,
+    watched: Arc<Watched>,
+    metrics: Metrics,
+    ownership: Arc<Ownership>,
+}
+
+// === impl Work ===
+
+impl<S: Source + 'static> Work<S> {
+    async fn follow_objects(&self, objects: Api<Guarded>) {
+        let events = watcher(objects, watcher::Config::default()).default_backoff();
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            let changed = match event {
+                Ok(event) => self.watched.note(event, &self.metrics),
+                Err(error) => {
+                    let error = target::describe_watch(&error);
+                    warn!("the watch of ExternalSecrets broke: {error}");
+                    None
+                }
+            };
+            if let Some(key) = changed {
+                self.trigger(key);
+            }
+        }
+    }
+
+    async fn follow_targets(&self, secrets: Api<PartialObjectMeta<Secret>>) {
+        let managed = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
+        let events = watcher(secrets, managed)
+            .default_backoff()
+            .touched_objects();
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(secret) => {
+                    for key in self.watched.owners_of(&secret) {
+                        self.trigger(key);
+                    }
+                }
+                Err(error) => {
+                    let error = target::describe_watch(&error);
+                    warn!("the watch of Secrets broke: {error}");
+                }
+            }
+        }
+    }
+
+    /// Takes up the objects of shards that came, and forgets what is known of those that went.
+    async fn follow_shards(&self) {
+        let mut changes = self.ownership.changes();
+        let mut before = changes.borrow_and_update().clone();
+        while changes.changed().await.is_ok() {
+            let now = changes.borrow_and_update().clone();
+            for key in self.watched.keys() {
+                let shard = self.ownership.shard_of(&key);
+                match (before.contains(&shard), now.contains(&shard)) {
+                    (false, true) => self.trigger(key),
+                    (true, false) => {
+                        self.scheduler.forget(&key);
+                        self.watched.backoff.forget(&key);
+                        self.metrics.left(&key.0, &key.1);
+                    }
+                    _ => {}
+                }
+            }
+            before = now;
+        }
+        // The owner of the shards is gone: so is this controller, in a moment.
+        std::future::pending::<()>().await;
+    }
+
+    fn trigger(&self, key: Key) {
+        if self.ownership.of(&key).is_none() {
+            return;
+        }
+        let lane = match self.watched.get(&key) {
+            Some(object) if is_new(&object) => Lane::First,
+            _ => Lane::Refresh,
+        };
+        self.scheduler.trigger(key, lane);
+    }
+
+    /// One pass over an object, if it is still there and still ours.
+    fn pass(&self, key: Key) -> impl Future<Output = Next> + Send + 'static {
+        let mine = self.ownership.of(&key).zip(self.watched.get(&key));
+        let context = Arc::clone(&self.context);
+        async move {
+            let Some((guard, object)) = mine else {
+                return Next::Change;
+            };
+            let pass = guard.protect(reconcile::reconcile(object, context));
+            pass.await.unwrap_or(Next::Change)
+        }
+    }
+}
+
+/// Whether the object was never synced.
+fn is_new(object: &Guarded) -> bool {
+    object.0.as_ref().is_ok_and(|object| {
+        let status = object.status.as_ref();
+        status.is_none_or(|status| status.refresh_time.is_none())
+    })
 }
 
 fn scoped<K>(client: &Client, config: &Config) -> Api<K>
@@ -196,9 +271,4 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
-}
-
-/// The next pass after `pause`, or only after a change.
-fn next(pause: Option<Duration>) -> Action {
-    pause.map_or_else(Action::await_change, Action::requeue)
 }

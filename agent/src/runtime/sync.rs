@@ -1,11 +1,13 @@
-//! The role `sync`: stands for election, and does what only the leader may do.
+//! The role `sync`: takes its share of the ExternalSecrets, stands for election, and does what only the leader may do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use latchkey_engine::template::Renderer;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +15,7 @@ use super::Parts;
 use crate::certificates::{self, Controller};
 use crate::leader::{self, Election};
 use crate::providers::{ProviderSource, Providers};
+use crate::shards::{self, Ownership, Shards};
 use crate::stores::ApiReader;
 use crate::stores::validation::{self, StoreMetrics, Validator};
 use crate::sync;
@@ -21,6 +24,7 @@ use crate::sync;
 pub(super) struct Settings {
     pub(super) namespace: String,
     pub(super) lease: String,
+    pub(super) shards: u16,
     pub(super) identity: String,
     /// `None` if someone else writes the certificates.
     pub(super) certificates: Option<certificates::Settings>,
@@ -32,13 +36,14 @@ pub(super) struct Settings {
 pub(super) struct Sync {
     election: Election,
     work: Arc<Work>,
+    shards: Shards,
+    secrets: Secrets,
 }
 
 /// What the leader does.
 struct Work {
     certificates: Option<Controller>,
     stores: Validator,
-    secrets: Secrets,
 }
 
 /// What turning ExternalSecrets into Secrets takes.
@@ -64,6 +69,7 @@ impl Sync {
         let Settings {
             namespace,
             lease,
+            shards,
             identity,
             certificates,
             store_requeue_interval,
@@ -103,22 +109,50 @@ impl Sync {
         };
         let leader_metrics = leader::Metrics::default();
         leader_metrics.register(registry);
+        let shard_metrics = shards::Metrics::default();
+        shard_metrics.register(registry);
+        let shards = Shards::new(
+            client.clone(),
+            &namespace,
+            &lease,
+            identity.clone(),
+            shards::Settings {
+                count: shards,
+                ..shards::Settings::default()
+            },
+            shard_metrics,
+        );
         let election = Election::new(client, &namespace, &lease, identity, leader_metrics);
         Self {
             election,
             work: Arc::new(Work {
                 certificates,
                 stores,
-                secrets,
             }),
+            shards,
+            secrets,
         }
     }
 
     /// Starts everything the role consists of.
     pub(super) fn start(self, parts: &mut Parts) {
+        let Self {
+            election,
+            work,
+            shards,
+            secrets,
+        } = self;
+        let (stop, ownership) = (parts.stop.clone(), shards.ownership());
+        parts.spawn("the delivery of Secrets", async move {
+            secrets.deliver(ownership, stop).await
+        });
+        let stop = parts.stop.clone();
+        parts.spawn("the shards", async move {
+            shards.run(&stop).await;
+            Ok(())
+        });
         let stop = parts.stop.clone();
         parts.spawn("the sync leader", async move {
-            let Self { election, work } = self;
             let led = election
                 .run(&stop, |leading| lead(leading, Arc::clone(&work)))
                 .await;
@@ -146,24 +180,51 @@ async fn lead(leading: CancellationToken, work: Arc<Work>) -> Result<(), String>
         validating.stores.run(stop).await;
         Ok(())
     });
-    parts.spawn("the delivery of Secrets", async move {
-        let Secrets {
-            client,
-            source,
-            renderer,
-            config,
-            metrics,
-        } = &work.secrets;
-        sync::run(
-            client.clone(),
-            Arc::clone(source),
-            Arc::clone(renderer),
-            config.clone(),
-            metrics.clone(),
-            leading,
-        )
-        .await
-        .map_err(|error| error.to_string())
-    });
     parts.join().await.map_err(|error| error.to_string())
+}
+
+// === impl Secrets ===
+
+impl Secrets {
+    /// Works whenever this agent holds a shard, until `stop`. One without any watches nothing.
+    async fn deliver(
+        &self,
+        ownership: Arc<Ownership>,
+        stop: CancellationToken,
+    ) -> Result<(), String> {
+        let mut held = ownership.changes();
+        loop {
+            let has_any = stop.run_until_cancelled(until_held(&mut held, true));
+            if has_any.await.is_none() {
+                return Ok(());
+            }
+            let working = stop.child_token();
+            let mut work = std::pin::pin!(sync::run(
+                self.client.clone(),
+                Arc::clone(&self.source),
+                Arc::clone(&self.renderer),
+                self.config.clone(),
+                self.metrics.clone(),
+                Arc::clone(&ownership),
+                working.clone(),
+            ));
+            let result = tokio::select! {
+                result = &mut work => result,
+                () = until_held(&mut held, false) => {
+                    working.cancel();
+                    work.await
+                }
+            };
+            result.map_err(|error| error.to_string())?;
+        }
+    }
+}
+
+/// Waits until any shard is held, or none.
+async fn until_held(held: &mut watch::Receiver<BTreeSet<u16>>, any: bool) {
+    let has_ended = held.wait_for(|held| held.is_empty() != any).await.is_err();
+    if has_ended {
+        // The shards ended, and with them soon everything.
+        std::future::pending::<()>().await;
+    }
 }

@@ -106,8 +106,18 @@ impl Metrics {
         WhileLeading(self.clone())
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets an object that another replica looks after from now on.
+    pub(super) fn left(&self, namespace: &str, name: &str) {
+        self.gone(namespace, name);
+        self.conditions
+            .remove(&condition(namespace, name, "Deleted", "False"));
+    }
+
+    /// Forgets an object that is gone. One that this replica never looked at leaves no trace.
     pub(super) fn gone(&self, namespace: &str, name: &str) {
+        if self.calls.get(&object(namespace, name)).is_none() {
+            return;
+        }
         for status in ["True", "False"] {
             self.conditions
                 .remove(&condition(namespace, name, "Ready", status));

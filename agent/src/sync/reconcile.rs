@@ -1,14 +1,12 @@
 //! One pass over one ExternalSecret: reads, asks [`decide`], acts, and writes the status if it differs (`externalsecret.md` 2.2).
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::controller::Action;
 use kube::{Client, Resource as _};
 use latchkey_crds::conditions::{self, ConditionStatus, READY};
 use latchkey_crds::external_secret::{
@@ -27,7 +25,8 @@ use super::events::Events;
 use super::outcome::{self, Failure, Interrupted, RETAINED, Retry, SYNCED, Success};
 use super::target::{self, RequestError, TargetSecret, bounded};
 use super::watched::{Watched, key};
-use super::{Config, Guarded, Metrics, names, next};
+use super::{Config, Guarded, Metrics, names};
+use crate::schedule::Next;
 
 /// Looks at one object in one pass: the first may put the label on, the second decides on what came of it.
 const LOOKS: usize = 3;
@@ -47,26 +46,26 @@ pub(super) struct Context<S> {
 pub(super) async fn reconcile<S: Source + 'static>(
     object: Arc<Guarded>,
     context: Arc<Context<S>>,
-) -> Result<Action, Infallible> {
+) -> Next {
     let key = key(&object);
     let span = info_span!("sync", namespace = key.0, name = key.1);
     let begin = Instant::now();
     context.metrics.called(&key.0, &key.1);
-    let action = async {
+    let next = async {
         match &object.0 {
             Ok(external_secret) => context.pass(&key, external_secret).await,
             Err(invalid) => {
                 warn!("the ExternalSecret cannot be read");
                 debug!("{}", invalid.error);
                 context.metrics.failed(&key.0, &key.1);
-                Action::await_change()
+                Next::Change
             }
         }
     };
-    let action = action.instrument(span).await;
+    let next = next.instrument(span).await;
     context.metrics.took(&key.0, &key.1, begin.elapsed());
     context.watched.end_pass(&key, &context.metrics);
-    Ok(action)
+    next
 }
 
 // === impl Context ===
@@ -91,23 +90,23 @@ impl<S: Source> Context<S> {
         }
     }
 
-    async fn pass(&self, key: &Key, cached: &ExternalSecret) -> Action {
+    async fn pass(&self, key: &Key, cached: &ExternalSecret) -> Next {
         match self.try_pass(key, cached).await {
             Ok(Ended::Well(pause)) => {
                 self.watched.backoff.forget(key);
-                next(pause)
+                Next::within(pause)
             }
-            Ok(Ended::Badly(Some(pause))) => Action::requeue(pause),
+            Ok(Ended::Badly(Some(pause))) => Next::After(pause),
             Ok(Ended::Badly(None)) => {
                 self.watched.backoff.forget(key);
-                Action::await_change()
+                Next::Change
             }
             Err(error) => {
                 if !matches!(error, RequestError::Conflict(_)) {
                     warn!("the pass failed and is repeated: {error}");
                     self.metrics.failed(&key.0, &key.1);
                 }
-                Action::requeue(
+                Next::After(
                     self.watched
                         .backoff
                         .failed(key, None, false, Instant::now()),

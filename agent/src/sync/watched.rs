@@ -1,10 +1,11 @@
-//! What the watch has shown: which objects write which target, and which cached objects are older than our own writes.
+//! What the watch has shown: the objects, which of them write which target, and which are older than our own writes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PartialObjectMeta;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use kube::{Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
@@ -22,8 +23,8 @@ pub(super) struct Watched {
 
 #[derive(Default)]
 struct State {
-    /// Namespaces and names of all objects that the watch has shown.
-    known: HashSet<Key>,
+    /// All objects that the watch has shown, as it showed them last.
+    known: HashMap<Key, Arc<Guarded>>,
     /// Those of the list that the watch is reading, if it is.
     listed: Option<HashSet<Key>>,
     /// Names of the ExternalSecrets by namespace and name of their target.
@@ -37,38 +38,47 @@ struct State {
 // === impl Watched ===
 
 impl Watched {
-    /// Takes note of a watch event, before any pass that it triggers.
-    pub(super) fn note(&self, event: &Event<Guarded>, metrics: &Metrics) {
+    /// Takes note of a watch event and returns the objects that deserve a pass for it: a change of the status alone is none
+    /// (`externalsecret.md` 2.1).
+    pub(super) fn note(&self, event: Event<Guarded>, metrics: &Metrics) -> Option<Key> {
         match event {
-            Event::Apply(object) | Event::InitApply(object) => {
-                let mut state = self.state.lock();
-                let key = key(object);
-                if let (Event::InitApply(_), Some(listed)) = (event, &mut state.listed) {
-                    listed.insert(key.clone());
-                }
-                state.known.insert(key.clone());
-                if let Ok(object) = &object.0 {
-                    state.point(key, object.target_name().to_owned());
-                }
+            Event::Apply(object) | Event::InitApply(object) => self.state.lock().apply(object),
+            Event::Delete(object) => {
+                self.forget(&key(&object), metrics);
+                None
             }
-            Event::Delete(object) => self.forget(&key(object), metrics),
-            Event::Init => self.state.lock().listed = Some(HashSet::new()),
+            Event::Init => {
+                self.state.lock().listed = Some(HashSet::new());
+                None
+            }
             Event::InitDone => {
                 // Deletions while the watch was broken are not told: what the new list lacks is gone.
                 let mut state = self.state.lock();
                 let listed = state.listed.take().unwrap_or_default();
-                let gone: Vec<Key> = state.known.difference(&listed).cloned().collect();
+                let is_gone = |key: &&Key| !listed.contains(*key);
+                let gone: Vec<Key> = state.known.keys().filter(is_gone).cloned().collect();
                 drop(state);
                 for key in gone {
                     self.forget(&key, metrics);
                 }
+                None
             }
         }
     }
 
+    /// An object as the watch showed it last; `None` if it is gone.
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<Guarded>> {
+        self.state.lock().known.get(key).cloned()
+    }
+
+    /// Namespaces and names of all objects.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.state.lock().known.keys().cloned().collect()
+    }
+
     /// Forgets what a pass has noted about an object that went away meanwhile.
     pub(super) fn end_pass(&self, key: &Key, metrics: &Metrics) {
-        let is_known = self.state.lock().known.contains(key);
+        let is_known = self.state.lock().known.contains_key(key);
         if !is_known {
             self.forget(key, metrics);
         }
@@ -81,14 +91,14 @@ impl Watched {
     }
 
     /// The ExternalSecrets whose target this Secret is.
-    pub(super) fn owners_of(&self, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Guarded>> {
+    pub(super) fn owners_of(&self, secret: &PartialObjectMeta<Secret>) -> Vec<Key> {
         let namespace = secret.namespace().unwrap_or_default();
         let state = self.state.lock();
         let names = state.writers.get(&(namespace.clone(), secret.name_any()));
         names
             .into_iter()
             .flatten()
-            .map(|name| ObjectRef::new(name).within(&namespace))
+            .map(|name| (namespace.clone(), name.clone()))
             .collect()
     }
 
@@ -121,6 +131,22 @@ impl Watched {
 // === impl State ===
 
 impl State {
+    fn apply(&mut self, mut object: Guarded) -> Option<Key> {
+        // Ownership of fields in the ExternalSecret itself is of no use here and takes much room.
+        object.meta_mut().managed_fields = None;
+        let key = key(&object);
+        if let Some(listed) = &mut self.listed {
+            listed.insert(key.clone());
+        }
+        if let Ok(object) = &object.0 {
+            self.point(key.clone(), object.target_name().to_owned());
+        }
+        let known = self.known.get(&key);
+        let is_new = known.is_none_or(|known| differs(known.meta(), object.meta()));
+        self.known.insert(key.clone(), Arc::new(object));
+        is_new.then_some(key)
+    }
+
     fn point(&mut self, key: Key, target: String) {
         if self.targets.get(&key) == Some(&target) {
             return;
@@ -153,6 +179,16 @@ impl State {
     }
 }
 
+/// Whether more than the status changed.
+fn differs(old: &ObjectMeta, new: &ObjectMeta) -> bool {
+    old.uid != new.uid
+        || old.generation != new.generation
+        || old.labels != new.labels
+        || old.annotations != new.annotations
+        || old.finalizers != new.finalizers
+        || old.deletion_timestamp != new.deletion_timestamp
+}
+
 pub(super) fn key(object: &Guarded) -> Key {
     let metadata = object.meta();
     (
@@ -183,7 +219,7 @@ mod tests {
         watched
             .owners_of(&secret)
             .into_iter()
-            .map(|owner| owner.name)
+            .map(|(_, name)| name)
             .collect()
     }
 
@@ -192,13 +228,13 @@ mod tests {
         // externalsecret.md 2.1
         let (watched, metrics) = (Watched::default(), Metrics::default());
         for (name, target) in [("one", "shared"), ("two", "shared"), ("three", "other")] {
-            watched.note(&Event::InitApply(object(name, target)), &metrics);
+            watched.note(Event::InitApply(object(name, target)), &metrics);
         }
         assert_eq!(owners(&watched, "shared"), ["one", "two"]);
-        watched.note(&Event::Apply(object("one", "other")), &metrics);
+        watched.note(Event::Apply(object("one", "other")), &metrics);
         assert_eq!(owners(&watched, "shared"), ["two"]);
         assert_eq!(owners(&watched, "other"), ["one", "three"]);
-        watched.note(&Event::Delete(object("two", "shared")), &metrics);
+        watched.note(Event::Delete(object("two", "shared")), &metrics);
         assert_eq!(owners(&watched, "shared"), Vec::<String>::new());
     }
 
@@ -206,18 +242,18 @@ mod tests {
     fn what_a_new_list_lacks_and_what_a_late_pass_notes_is_forgotten() {
         let (watched, metrics) = (Watched::default(), Metrics::default());
         let list = |objects: &[&str]| {
-            watched.note(&Event::Init, &metrics);
+            watched.note(Event::Init, &metrics);
             for name in objects {
-                watched.note(&Event::InitApply(object(name, "shared")), &metrics);
+                watched.note(Event::InitApply(object(name, "shared")), &metrics);
             }
-            watched.note(&Event::InitDone, &metrics);
+            watched.note(Event::InitDone, &metrics);
         };
         list(&["one", "two"]);
         list(&["two"]);
         assert_eq!(owners(&watched, "shared"), ["two"]);
 
         let key = (String::from("a"), String::from("two"));
-        watched.note(&Event::Delete(object("two", "shared")), &metrics);
+        watched.note(Event::Delete(object("two", "shared")), &metrics);
         watched.replaced(&key, Some("6"));
         watched
             .backoff
@@ -226,6 +262,32 @@ mod tests {
         let later = std::time::Instant::now() + std::time::Duration::from_secs(3600);
         assert!(!watched.is_stale(&key, Some("6")));
         assert!(!watched.backoff.is_impatient(&key, later));
+    }
+
+    #[test]
+    fn a_change_of_the_status_alone_deserves_no_pass() {
+        // externalsecret.md 2.1
+        let (watched, metrics) = (Watched::default(), Metrics::default());
+        let version = |generation: i64, labels: serde_json::Value, status: &str| {
+            DeserializeGuard(Ok(serde_json::from_value(json!({
+                "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+                "metadata": { "name": "x", "namespace": "a", "uid": "1", "generation": generation, "labels": labels },
+                "spec": {}, "status": { "syncedResourceVersion": status },
+            }))
+            .unwrap()))
+        };
+        let key = (String::from("a"), String::from("x"));
+        let note = |object| watched.note(Event::Apply(object), &metrics);
+        assert_eq!(note(version(1, json!({}), "1")), Some(key.clone()));
+        assert_eq!(note(version(1, json!({}), "2")), None);
+        assert_eq!(note(version(2, json!({}), "2")), Some(key.clone()));
+        assert_eq!(
+            note(version(2, json!({ "a": "b" }), "2")),
+            Some(key.clone())
+        );
+        let seen = watched.get(&key).unwrap();
+        let status = seen.0.as_ref().unwrap().status.as_ref().unwrap();
+        assert_eq!(status.synced_resource_version.as_deref(), Some("2"));
     }
 
     #[test]

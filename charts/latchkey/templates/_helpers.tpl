@@ -49,6 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 
 {{/* Flags of an agent with the role sync. */}}
 {{- define "latchkey.syncArguments" -}}
+- --sync-shards={{ .Values.sync.shards }}
 - --certificates={{ .Values.certificates.mode }}
 - --certificate-namespaces={{ include "latchkey.certificateNamespaces" . | fromJsonArray | join "," }}
 - --owner-service-account={{ include "latchkey.fullname" . }}-node

@@ -1,16 +1,21 @@
-//! Two agents on two nodes: exactly one writes a given Secret, whatever becomes of it.
+//! Two agents on two nodes share the work: exactly one writes a given Secret, whatever becomes of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
+use latchkey::shards::shard_of;
 use latchkey_cluster::{Context, eventually, test_alone};
 use latchkey_e2e::{SYSTEM, agent_pod, ensure_installed, external_secret, fake, list, store};
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, agent_container, kill_agent, signal};
+
+/// The chart's default of `sync.shards`.
+const SHARDS: u16 = 4;
 
 /// Changes of the value while nothing is disturbed.
 const ROTATIONS: usize = 5;
@@ -21,8 +26,8 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// A write of the Secret that the API server accepted: the verb, and the pod that asked.
 type Write = (String, String);
 
-/// The audit log is the witness: as many writes as changes, all by the leader of the moment. The leader is killed, and the next one
-/// stopped and woken again: a leader that has slept through its lease must not write on.
+/// The audit log is the witness: as many writes as changes, each by an agent that held the object's shard. The holder is killed, and the
+/// next one stopped and woken again: one that has slept through its lease must not write on.
 #[test]
 fn exactly_one_of_two_agents_writes_a_secret_and_the_other_takes_over() -> Result<()> {
     test_alone(async |cx| {
@@ -35,73 +40,93 @@ fn exactly_one_of_two_agents_writes_a_secret_and_the_other_takes_over() -> Resul
             object,
         ]))
         .await?;
+        let mut witness = Witness::default();
         secret_becomes(&cx, "value 0").await?;
-        let leader = holder(&cx).await?;
-        let pod = pod_of(&cx, &leader).await?;
+        witness.saw(&cx, &holder(&cx).await?).await?;
         for number in 1..=ROTATIONS {
-            rotate(&cx, &format!("value {number}")).await?;
+            witness.rotate(&cx, &format!("value {number}")).await?;
         }
-        tokio::time::sleep(SETTLED).await;
-        let mut expected = vec![("create".to_owned(), pod.clone())];
-        expected.resize(1 + ROTATIONS, ("update".to_owned(), pod));
-        ensure!(
-            writes(&cx)? == expected,
-            "undisturbed: {:?} instead of {expected:?}",
-            writes(&cx)?
-        );
+        witness.check(&cx, "undisturbed").await?;
 
-        let second = kill_until_other_node_leads(&cx, leader).await?;
-        let pod = pod_of(&cx, &second).await?;
-        rotate(&cx, "after the kill").await?;
-        tokio::time::sleep(SETTLED).await;
-        expected.push(("update".to_owned(), pod));
-        ensure!(
-            writes(&cx)? == expected,
-            "after the kill: {:?} instead of {expected:?}",
-            writes(&cx)?
-        );
+        let second = kill_until_other_node_holds(&cx, holder(&cx).await?).await?;
+        witness.rotate(&cx, "after the kill").await?;
+        witness.check(&cx, "after the kill").await?;
 
         let stopped = node_of(&second).to_owned();
         let container = agent_container(&cx, &stopped).await?;
         signal(&cx, &stopped, &container, "SIGSTOP")?;
-        let outcome = rotate(&cx, "while the leader sleeps").await;
+        let outcome = witness.rotate(&cx, "while the holder sleeps").await;
         // Whatever was found: nobody else can wake it.
         signal(&cx, &stopped, &container, "SIGCONT")?;
         outcome?;
         let third = holder(&cx).await?;
         ensure!(
             node_of(&third) != stopped,
-            "{third} leads, although it slept"
+            "{third} holds the shard, although it slept"
         );
-        let pod = pod_of(&cx, &third).await?;
-        rotate(&cx, "after its return").await?;
-        tokio::time::sleep(SETTLED).await;
-        expected.resize(expected.len() + 2, ("update".to_owned(), pod));
-        ensure!(
-            writes(&cx)? == expected,
-            "after the sleep: {:?} instead of {expected:?}",
-            writes(&cx)?
-        );
-        Ok(())
+        witness.rotate(&cx, "after its return").await?;
+        witness.check(&cx, "after the sleep").await
     })
 }
 
-/// Kills the leader's process until an agent of the other node leads. Nearly always once: kubelet starts the process again at
-/// once, but it has looked at the Lease for a shorter time.
-async fn kill_until_other_node_leads(cx: &Context, leader: String) -> Result<String> {
-    let mut former = leader.clone();
+/// Who may have made each write so far: those that held the shard before and after it, since shards may move at any moment.
+#[derive(Default)]
+struct Witness(Vec<BTreeSet<String>>);
+
+// === impl Witness ===
+
+impl Witness {
+    async fn saw(&mut self, cx: &Context, holder: &str) -> Result<()> {
+        self.0.push(BTreeSet::from([pod_of(cx, holder).await?]));
+        Ok(())
+    }
+
+    /// Changes the value and waits until the Secret has it.
+    async fn rotate(&mut self, cx: &Context, value: &str) -> Result<()> {
+        let before = holder(cx).await?;
+        rotate(cx, value).await?;
+        let after = holder(cx).await?;
+        let mut pods = BTreeSet::from([pod_of(cx, &before).await?]);
+        if node_of(&after) != node_of(&before) {
+            pods.insert(pod_of(cx, &after).await?);
+        }
+        self.0.push(pods);
+        Ok(())
+    }
+
+    /// One creation, then one update for each change, each by one that may have made it.
+    async fn check(&self, cx: &Context, when: &str) -> Result<()> {
+        tokio::time::sleep(SETTLED).await;
+        let writes = writes(cx)?;
+        let is_fine = |(number, (verb, pod)): (usize, &Write)| {
+            let expected = if number == 0 { "create" } else { "update" };
+            verb == expected && self.0[number].contains(pod)
+        };
+        ensure!(
+            writes.len() == self.0.len() && writes.iter().enumerate().all(is_fine),
+            "{when}: {writes:?} instead of one write each by {:?}",
+            self.0
+        );
+        Ok(())
+    }
+}
+
+/// Kills the holder's process until an agent of the other node holds the shard. Nearly always once: kubelet starts the process again
+/// at once, but it has looked at the Lease for a shorter time.
+async fn kill_until_other_node_holds(cx: &Context, first: String) -> Result<String> {
+    let mut former = first.clone();
     for _ in 0..3 {
         kill_agent(cx, node_of(&former)).await?;
-        let next = eventually(PATIENCE, "another process leads", async || {
-            Ok(Some(holder(cx).await?).filter(|next| !next.is_empty() && *next != former))
+        let next = eventually(PATIENCE, "another process holds the shard", async || {
+            Ok(Some(holder(cx).await?).filter(|next| *next != former))
         })
         .await?;
-        if node_of(&next) != node_of(&leader) {
+        if node_of(&next) != node_of(&first) {
             return Ok(next);
         }
         former = next;
     }
-    anyhow::bail!("three processes on the node of {leader} led one after the other")
+    anyhow::bail!("three processes on the node of {first} held the shard one after the other")
 }
 
 /// Changes the value and waits until the Secret has it.
@@ -126,12 +151,16 @@ async fn secret_becomes(cx: &Context, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// The process that leads: its node, `_` and a number of its own.
+/// The process that holds the object's shard: its node, `_` and a number of its own. Nobody does for a moment while a shard moves.
 async fn holder(cx: &Context) -> Result<String> {
     let leases: Api<Lease> = Api::namespaced(cx.client(), SYSTEM);
-    let lease = leases.get("latchkey-sync").await?;
-    let holder = lease.spec.and_then(|spec| spec.holder_identity);
-    Ok(holder.unwrap_or_default())
+    let name = format!("latchkey-sync-{}", shard_of(cx.namespace(), "es", SHARDS));
+    eventually(PATIENCE, "somebody holds the shard", async || {
+        let spec = leases.get(&name).await?.spec;
+        let holder = spec.and_then(|spec| spec.holder_identity);
+        Ok(holder.filter(|holder| !holder.is_empty()))
+    })
+    .await
 }
 
 fn node_of(holder: &str) -> &str {

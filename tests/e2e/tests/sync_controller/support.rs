@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use latchkey::shards::Ownership;
 use latchkey::sync;
 use latchkey::templates::ApiObjects;
 use latchkey_cluster::{Context, eventually};
@@ -158,6 +159,7 @@ impl Rig {
             )),
             config,
             metrics,
+            Arc::new(Ownership::of_everything()),
             stop.clone(),
         ));
         Ok(Self {
