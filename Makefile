@@ -33,6 +33,7 @@ tools: setup ## Build the test cluster's programs into the cache (a quarter of a
 	@cargo build --quiet --package latchkey-cluster --bin cluster
 	@$(CLUSTER) tools
 	@tests/tools/openbao.sh >/dev/null
+	@tests/tools/pyyaml.sh >/dev/null
 
 build: ## Build all programs for development
 	cargo build --workspace --bins
