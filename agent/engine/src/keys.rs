@@ -21,7 +21,7 @@ static ILLEGAL: LazyLock<Regex> = LazyLock::new(|| {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("secret name collision during conversion: {0}")]
 pub struct KeyCollision(
-    /// The later of the two keys in ascending order, as it was before.
+    /// What both become.
     pub String,
 );
 
@@ -75,7 +75,7 @@ pub fn convert_keys(
     let mut converted = SecretData::new();
     for (key, value) in data {
         match converted.entry(convert_key(strategy, &key)) {
-            Entry::Occupied(_) => return Err(KeyCollision(key)),
+            Entry::Occupied(entry) => return Err(KeyCollision(entry.key().clone())),
             Entry::Vacant(entry) => entry.insert(value),
         };
     }
@@ -160,7 +160,7 @@ mod tests {
         let error = convert_keys(None, map(&["a$b", "a%b"])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "secret name collision during conversion: a%b"
+            "secret name collision during conversion: a_b"
         );
         assert_eq!(
             keys(&convert_keys(None, map(&["/a/b", "a/b/"])).unwrap()),

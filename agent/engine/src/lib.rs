@@ -23,4 +23,4 @@ pub mod template;
 pub mod unsupported;
 
 pub use resolve::{Resolution, ResolveError, resolve};
-pub use rewrite::RewriteError;
+pub use rewrite::{MergeError, RewriteError};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use latchkey_crds::external_secret::{
-    ConversionStrategy, Data, DataFrom, DecodingStrategy, DeletionPolicy, ExternalSecretSpec,
-    RemoteRef, SecretStoreRef,
+    ConversionStrategy, Data, DataFrom, DecodingStrategy, DeletionPolicy, ExternalSecretSpec, Find,
+    NullBytePolicy, RemoteRef, SecretStoreRef,
 };
 use latchkey_secret::{SecretData, SecretValue};
 
@@ -35,6 +35,14 @@ pub struct Resolution {
 /// An entry of the spec that failed, as it reads in events.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ResolveError {
+    /// `spec.dataFrom[index].find`.
+    #[error("error processing spec.dataFrom[{index}].find, err: {cause}")]
+    Find {
+        /// Position in `spec.dataFrom`.
+        index: usize,
+        /// What failed.
+        cause: EntryError,
+    },
     /// `spec.dataFrom[index].extract`.
     #[error("error processing spec.dataFrom[{index}].extract, err: {cause}")]
     Extract {
@@ -61,11 +69,14 @@ pub enum EntryError {
     /// The value could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The provider could not say what it has.
+    #[error("error getting all secrets: {0}")]
+    Find(FetchError),
     /// Keys could not be rewritten.
     #[error("error applying rewrite to keys: {0}")]
     Rewrite(#[from] RewriteError),
-    /// Converted keys collide.
-    #[error("error applying conversion strategy {} to keys: {cause}", strategy.map_or("Default", ConversionStrategy::as_str))]
+    /// Converted keys collide. An absent strategy leaves a gap, as upstream does.
+    #[error("error applying conversion strategy {} to keys: {cause}", strategy.map_or("", ConversionStrategy::as_str))]
     Conversion {
         /// The strategy of the entry.
         strategy: Option<ConversionStrategy>,
@@ -96,6 +107,24 @@ pub enum EntryError {
     NullBytes(#[from] NullBytes),
 }
 
+// === impl EntryError ===
+
+impl EntryError {
+    /// The failed fetch; `None` for what failed after it.
+    #[must_use]
+    pub fn fetch(&self) -> Option<&FetchError> {
+        match self {
+            Self::Fetch(error) | Self::Find(error) => Some(error),
+            Self::Rewrite(_)
+            | Self::Conversion { .. }
+            | Self::InvalidKey(_)
+            | Self::Decode { .. }
+            | Self::DecodeMap { .. }
+            | Self::NullBytes(_) => None,
+        }
+    }
+}
+
 // === impl ResolveError ===
 
 impl ResolveError {
@@ -103,31 +132,44 @@ impl ResolveError {
     #[must_use]
     pub fn cause(&self) -> &EntryError {
         match self {
-            Self::Extract { cause, .. } | Self::Data { cause, .. } => cause,
+            Self::Find { cause, .. } | Self::Extract { cause, .. } | Self::Data { cause, .. } => {
+                cause
+            }
         }
+    }
+
+    /// Whether the provider says that the remote secret does not exist.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self.cause().fetch(), Some(FetchError::NoSecret))
     }
 
     /// The class of a failed fetch; `None` for a missing secret and for what failed after the fetch.
     #[must_use]
     pub fn class(&self) -> Option<FailureClass> {
-        match self.cause() {
-            EntryError::Fetch(FetchError::Failed { class, .. }) => Some(*class),
-            _ => None,
+        match self.cause().fetch()? {
+            FetchError::Failed { class, .. } => Some(*class),
+            FetchError::NoSecret => None,
         }
     }
 
     /// How long the provider asked to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        match self.cause() {
-            EntryError::Fetch(FetchError::Failed { retry_after, .. }) => *retry_after,
-            _ => None,
+        match self.cause().fetch()? {
+            FetchError::Failed { retry_after, .. } => *retry_after,
+            FetchError::NoSecret => None,
         }
     }
 }
 
 /// One entry of the spec, in the order in which results are merged.
 enum Entry<'a> {
+    Find {
+        index: usize,
+        entry: &'a DataFrom,
+        find: &'a Find,
+    },
     Extract {
         index: usize,
         entry: &'a DataFrom,
@@ -137,6 +179,14 @@ enum Entry<'a> {
         index: usize,
         entry: &'a Data,
     },
+}
+
+/// What is done with the values of a `dataFrom` entry.
+struct Rules<'a> {
+    entry: &'a DataFrom,
+    conversion: Option<ConversionStrategy>,
+    decoding: Option<DecodingStrategy>,
+    null_bytes: Option<NullBytePolicy>,
 }
 
 /// What all fetches of a spec share.
@@ -180,7 +230,10 @@ pub async fn resolve<S: Source>(
     // Loops and not closures: a closure over borrowed entries, held across an await, keeps callers from spawning this future.
     let mut fetches = Vec::with_capacity(spec.data_from.len() + spec.data.len());
     for (index, entry) in spec.data_from.iter().enumerate() {
-        if let Some(remote) = entry.extract.as_ref().filter(|_| entry.find.is_none()) {
+        // Of several sources in one entry the first of these counts; a store alone is none.
+        if let Some(find) = &entry.find {
+            fetches.push(work.fetch(Entry::Find { index, entry, find }));
+        } else if let Some(remote) = &entry.extract {
             let entry = Entry::Extract {
                 index,
                 entry,
@@ -199,10 +252,7 @@ pub async fn resolve<S: Source>(
     while let Some(result) = results.next().await {
         match result {
             Ok(data) => resolution.data.extend(data),
-            Err(error)
-                if skips_missing
-                    && matches!(error.cause(), EntryError::Fetch(FetchError::NoSecret)) =>
-            {
+            Err(error) if skips_missing && error.is_missing() => {
                 resolution.missing.push(missing_message(&error));
             }
             Err(error) => return Err(error),
@@ -214,7 +264,7 @@ pub async fn resolve<S: Source>(
 /// The wording says `dataFrom` for entries of `data` too: users match it (`externalsecret.md` D-12).
 fn missing_message(error: &ResolveError) -> String {
     match error {
-        ResolveError::Extract { index, .. } => {
+        ResolveError::Find { index, .. } | ResolveError::Extract { index, .. } => {
             format!("secret does not exist at provider using spec.dataFrom[{index}]")
         }
         ResolveError::Data { index, key, .. } => {
@@ -228,6 +278,10 @@ fn missing_message(error: &ResolveError) -> String {
 impl<S: Source> Work<'_, S> {
     async fn fetch(&self, entry: Entry<'_>) -> Result<SecretData, ResolveError> {
         match entry {
+            Entry::Find { index, entry, find } => self
+                .find(entry, find)
+                .await
+                .map_err(|cause| ResolveError::Find { index, cause }),
             Entry::Extract {
                 index,
                 entry,
@@ -247,34 +301,65 @@ impl<S: Source> Work<'_, S> {
         }
     }
 
+    async fn find(&self, entry: &DataFrom, find: &Find) -> Result<SecretData, EntryError> {
+        let data = self
+            .source
+            .find(self.caller, self.store_of(entry)?, find)
+            .await
+            .map_err(|error| match error.is_of_store() {
+                true => EntryError::Fetch(error),
+                false => EntryError::Find(error),
+            })?;
+        let rules = Rules {
+            entry,
+            conversion: find.conversion_strategy,
+            decoding: find.decoding_strategy,
+            null_bytes: find.null_byte_policy,
+        };
+        self.apply(&rules, data).await
+    }
+
     async fn extract(
         &self,
         entry: &DataFrom,
         remote: &RemoteRef,
     ) -> Result<SecretData, EntryError> {
-        let own_store = entry
-            .source_ref
-            .as_ref()
-            .map(|source| source.store_ref.as_ref());
         let data = self
             .source
-            .secret_map(self.caller, store(self.spec, own_store)?, remote)
+            .secret_map(self.caller, self.store_of(entry)?, remote)
             .await?;
-        let data = if entry.rewrite.is_empty() {
-            let strategy = remote.conversion_strategy;
+        let rules = Rules {
+            entry,
+            conversion: remote.conversion_strategy,
+            decoding: remote.decoding_strategy,
+            null_bytes: remote.null_byte_policy,
+        };
+        self.apply(&rules, data).await
+    }
+
+    /// The store of a `dataFrom` entry.
+    fn store_of<'a>(&'a self, entry: &'a DataFrom) -> Result<&'a SecretStoreRef, FetchError> {
+        let own = entry.source_ref.as_ref();
+        store(self.spec, own.map(|source| source.store_ref.as_ref()))
+    }
+
+    /// Everything between the provider's map and the keys of a `dataFrom` entry.
+    async fn apply(&self, rules: &Rules<'_>, data: SecretData) -> Result<SecretData, EntryError> {
+        let data = if rules.entry.rewrite.is_empty() {
+            let strategy = rules.conversion;
             keys::convert_keys(strategy, data)
                 .map_err(|cause| EntryError::Conversion { strategy, cause })?
         } else {
             self.renderer
-                .rewrite(&entry.rewrite, data, self.now)
+                .rewrite(&rules.entry.rewrite, data, self.now)
                 .await?
         };
         let data = keys::validate_keys(data)?;
-        let strategy = remote.decoding_strategy;
+        let strategy = rules.decoding;
         let data = decode::decode_map(strategy, data)
             .map_err(|cause| EntryError::DecodeMap { strategy, cause })?;
         for (key, value) in &data {
-            decode::check_null_bytes(remote.null_byte_policy, key, value)?;
+            decode::check_null_bytes(rules.null_bytes, key, value)?;
         }
         Ok(data)
     }

@@ -1,8 +1,11 @@
 //! Rewrites of keys (`externalsecret.md` 3.4). Keys are taken in ascending order; where two become the same, the later wins
-//! (D-10).
+//! (D-10). A merge replaces the values, too.
+
+mod merge;
 
 use latchkey_crds::external_secret::{Rewrite, RewriteRegexp, RewriteTransform};
 use latchkey_secret::SecretData;
+use latchkey_templating::object::JsonError;
 use latchkey_templating::regexp::{RegexpError, Replacer};
 use latchkey_templating::{MissingKey, Options, Template};
 
@@ -39,9 +42,37 @@ pub enum RewriteError {
         /// Why.
         reason: String,
     },
+    /// Values cannot be merged.
+    #[error("failed rewrite operation[{index}]: merge failed with {cause}")]
+    Merge {
+        /// Position in `rewrite`.
+        index: usize,
+        /// Why.
+        cause: MergeError,
+    },
     /// A defect of the agent.
     #[error("the agent failed internally; please report it")]
     Internal,
+}
+
+/// Values that cannot be merged. The texts show keys and names of fields, never values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// A value is no JSON object, or all of them are too large.
+    #[error("failed to unmarshal JSON: {0}")]
+    NotAnObject(JsonError),
+    /// The merged object is too large.
+    #[error("failed to marshal JSON: {0}")]
+    TooLarge(JsonError),
+    /// A key of `priority` is not there.
+    #[error("key {0:?} not found in input map")]
+    MissingKey(String),
+    /// Fields occur more than once: each is named as often as it occurs again, in the order of processing.
+    #[error("conflicts: {}", .0.join(", "))]
+    Conflicts(Vec<String>),
+    /// The strategy `JSON` is told no key.
+    #[error("missing 'into' field")]
+    NoInto,
 }
 
 /// Applies `operations` in order, the output of one being the input of the next.
@@ -59,7 +90,10 @@ pub(crate) fn rewrite(
         ..options.clone()
     };
     for (index, operation) in operations.iter().enumerate() {
-        if let Some(operation) = &operation.regexp {
+        if let Some(operation) = &operation.merge {
+            data = merge::merge(operation, data, &options.limits)
+                .map_err(|cause| RewriteError::Merge { index, cause })?;
+        } else if let Some(operation) = &operation.regexp {
             data = regexp(index, operation, data, &options)?;
         } else if let Some(operation) = &operation.transform {
             data = transform(index, operation, data, &options)?;

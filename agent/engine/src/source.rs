@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use latchkey_crds::external_secret::{RemoteRef, SecretStoreRef};
-use latchkey_secret::SecretValue;
+use latchkey_crds::external_secret::{Find, RemoteRef, SecretStoreRef};
+use latchkey_secret::{SecretData, SecretValue};
 
 /// On whose behalf a value is fetched. Providers and stores decide by it; it is part of every cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,21 @@ pub trait Source: Send + Sync {
         store: &SecretStoreRef,
         remote: &RemoteRef,
     ) -> impl Future<Output = Result<BTreeMap<String, SecretValue>, FetchError>> + Send;
+
+    /// Fetches all remote secrets that match, each as one value under its name. Whether names are converted before is the
+    /// provider's own rule (`externalsecret.md` 3.2); the engine converts them again where nothing rewrites them.
+    ///
+    /// No match is an empty map and no error.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Source::secret`].
+    fn find(
+        &self,
+        caller: &Caller,
+        store: &SecretStoreRef,
+        find: &Find,
+    ) -> impl Future<Output = Result<SecretData, FetchError>> + Send;
 }
 
 /// Why a fetch failed. Messages are safe to show: they name stores, never values or tokens.
@@ -61,6 +76,20 @@ pub enum FetchError {
         /// How long the provider asked to wait.
         retry_after: Option<Duration>,
     },
+}
+
+impl FetchError {
+    /// Whether the store was the reason, so that its provider was not even asked.
+    #[must_use]
+    pub fn is_of_store(&self) -> bool {
+        match self {
+            Self::NoSecret => false,
+            Self::Failed { class, .. } => matches!(
+                class,
+                FailureClass::StoreMissing | FailureClass::StoreNotReady | FailureClass::Denied
+            ),
+        }
+    }
 }
 
 /// The kinds of failure that callers tell apart.

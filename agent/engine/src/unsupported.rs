@@ -22,15 +22,6 @@ pub fn first_unsupported_field(spec: &ExternalSecretSpec) -> Option<String> {
                 .map(|_| "spec.syncWindows".to_owned())
         })
         .or_else(|| {
-            let position = spec.data.iter().position(|entry| {
-                entry
-                    .source_ref
-                    .as_ref()
-                    .is_some_and(|source| source.generator_ref.is_some())
-            })?;
-            Some(format!("spec.data[{position}].sourceRef.generatorRef"))
-        })
-        .or_else(|| {
             spec.data_from
                 .iter()
                 .enumerate()
@@ -68,16 +59,6 @@ fn target(spec: &ExternalSecretSpec) -> Option<String> {
 }
 
 fn data_from(entry: &DataFrom) -> Option<String> {
-    if entry.find.is_some() {
-        return Some("find".to_owned());
-    }
-    if let Some(index) = entry
-        .rewrite
-        .iter()
-        .position(|rewrite| rewrite.merge.is_some())
-    {
-        return Some(format!("rewrite[{index}].merge"));
-    }
     entry
         .source_ref
         .as_ref()?
@@ -141,11 +122,11 @@ mod tests {
             ),
             (
                 json!({ "data": [{ "secretKey": "a", "remoteRef": { "key": "k" }, "sourceRef": { "generatorRef": { "kind": "UUID", "name": "u" } } }] }),
-                Some("spec.data[0].sourceRef.generatorRef"),
+                None,
             ),
             (
                 json!({ "dataFrom": [{ "extract": { "key": "k" } }, { "find": {} }] }),
-                Some("spec.dataFrom[1].find"),
+                None,
             ),
             (
                 json!({ "dataFrom": [{ "extract": { "key": "k" }, "rewrite": [{ "transform": { "template": "x" } }] }] }),
@@ -153,7 +134,7 @@ mod tests {
             ),
             (
                 json!({ "dataFrom": [{ "extract": { "key": "k" }, "rewrite": [{ "regexp": { "source": "a", "target": "b" } }, { "merge": {} }] }] }),
-                Some("spec.dataFrom[0].rewrite[1].merge"),
+                None,
             ),
             (
                 json!({ "dataFrom": [{ "sourceRef": { "generatorRef": { "kind": "UUID", "name": "u" } } }] }),

@@ -122,13 +122,7 @@ impl Client {
                 connection.store_client().get_secret_map(request).await
             };
             match self.call(Method::GetSecretMap, request, call).await {
-                Ok(answer) => {
-                    return Ok(answer
-                        .secrets
-                        .into_iter()
-                        .map(|(key, value)| (key, SecretValue::new(value)))
-                        .collect());
-                }
+                Ok(answer) => return Ok(secret_data(answer.secrets)),
                 // With details it is the operation of this kind that is missing, and the provider knows better than we.
                 Err(CallError {
                     cause:
@@ -158,6 +152,28 @@ impl Client {
             text: "the value is not a JSON object".into(),
             retry_after: None,
         })
+    }
+
+    /// Reads all remote secrets that match, each as one value under its name.
+    ///
+    /// # Errors
+    ///
+    /// A [`CallError`], but never [`Cause::NoSecret`]: no match is an empty answer.
+    pub async fn get_all_secrets(
+        &self,
+        target: &Target,
+        find: wire::ExternalSecretFind,
+    ) -> Result<SecretData, CallError> {
+        let request = wire::GetAllSecretsRequest {
+            provider_ref: Some(target.provider_ref.clone()),
+            find: Some(find),
+            source_namespace: target.source_namespace.clone(),
+        };
+        let call = |connection: Connection, request| async move {
+            connection.store_client().get_all_secrets(request).await
+        };
+        let answer = self.call(Method::GetAllSecrets, request, call).await?;
+        Ok(secret_data(answer.secrets))
     }
 
     /// Asks whether the configuration object can be used.
@@ -353,6 +369,13 @@ impl Client {
             sleep(pause).await;
         }
     }
+}
+
+fn secret_data(secrets: BTreeMap<String, Vec<u8>>) -> SecretData {
+    secrets
+        .into_iter()
+        .map(|(key, value)| (key, SecretValue::new(value)))
+        .collect()
 }
 
 /// The members of a JSON object: strings as their text, others as their JSON text.

@@ -26,6 +26,8 @@ pub enum Method {
     GetSecret,
     /// `provider.v1.SecretStoreProvider/GetSecretMap`.
     GetSecretMap,
+    /// `provider.v1.SecretStoreProvider/GetAllSecrets`.
+    GetAllSecrets,
     /// `provider.v1.SecretStoreProvider/Validate`.
     Validate,
     /// `provider.v1.SecretStoreProvider/Capabilities`.
@@ -41,6 +43,7 @@ impl Method {
         match self {
             Self::GetSecret => "GetSecret",
             Self::GetSecretMap => "GetSecretMap",
+            Self::GetAllSecrets => "GetAllSecrets",
             Self::Validate => "Validate",
             Self::Capabilities => "Capabilities",
             Self::Check => "Check",
@@ -52,6 +55,7 @@ impl Method {
         match self {
             Self::GetSecret => "failed to get secret via gRPC",
             Self::GetSecretMap => "failed to get secret map via gRPC",
+            Self::GetAllSecrets => "failed to get all secrets via gRPC",
             Self::Validate => "failed to validate provider via gRPC",
             Self::Capabilities => "failed to get capabilities via gRPC",
             Self::Check => "failed to check the provider's health",

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use latchkey_crds::external_secret::{RemoteRef, SecretStoreRef, StoreApi, StoreKind};
+use latchkey_crds::external_secret::{
+    ConversionStrategy, Find, RemoteRef, SecretStoreRef, StoreApi, StoreKind,
+};
 use latchkey_crds::secret_store::Capabilities;
 use latchkey_engine::source::{Caller, FailureClass, FetchError, Source};
-use latchkey_proto::provider::v1::ExternalSecretDataRemoteRef;
+use latchkey_proto::provider::v1::{ExternalSecretDataRemoteRef, ExternalSecretFind, FindName};
 use latchkey_secret::{SecretData, SecretValue};
 
 use super::client::Client;
@@ -180,6 +182,16 @@ impl<R: StoreReader> Source for ProviderSource<R> {
         let (client, target) = self.prepare(caller, store).await?;
         Ok(client.get_secret_map(&target, remote_of(remote)).await?)
     }
+
+    async fn find(
+        &self,
+        caller: &Caller,
+        store: &SecretStoreRef,
+        find: &Find,
+    ) -> Result<SecretData, FetchError> {
+        let (client, target) = self.prepare(caller, store).await?;
+        Ok(client.get_all_secrets(&target, find_of(find)).await?)
+    }
 }
 
 /// Which store a reference means. A SecretStore is always that of the caller's namespace (SB-01).
@@ -238,6 +250,27 @@ fn remote_of(remote: &RemoteRef) -> ExternalSecretDataRemoteRef {
         metadata_policy: remote
             .metadata_policy
             .map(|policy| policy.as_str().to_owned())
+            .unwrap_or_default(),
+    }
+}
+
+/// A path and a name only if they are set; an absent conversion strategy means `Default`, and an absent expression matches
+/// every name (provider-protocol.md 1.5, 13.2; providers.md 2.1).
+fn find_of(find: &Find) -> ExternalSecretFind {
+    ExternalSecretFind {
+        path: find.path.clone().unwrap_or_default(),
+        name: find.name.as_ref().map(|name| FindName {
+            regexp: name.regexp.clone().unwrap_or_default(),
+        }),
+        tags: find.tags.clone(),
+        conversion_strategy: find
+            .conversion_strategy
+            .unwrap_or(ConversionStrategy::Default)
+            .as_str()
+            .to_owned(),
+        decoding_strategy: find
+            .decoding_strategy
+            .map(|strategy| strategy.as_str().to_owned())
             .unwrap_or_default(),
     }
 }

@@ -8,7 +8,6 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_csi::backend::FailureClass;
-use latchkey_engine::resolve::EntryError;
 use latchkey_engine::source::{Caller, Source};
 use latchkey_engine::template::Renderer;
 use latchkey_engine::unsupported::first_unsupported_field;
@@ -89,16 +88,9 @@ async fn resolve<S: Source>(
     let now = Timestamp::now();
     let resolution = latchkey_engine::resolve(&object.spec, caller, source, renderer, now)
         .await
-        .map_err(|error| match error.cause() {
-            EntryError::Fetch(cause) => {
-                Failed::of_fetch(cause, &format!("ExternalSecret {key}: {error}"))
-            }
-            EntryError::Rewrite(_)
-            | EntryError::Conversion { .. }
-            | EntryError::InvalidKey(_)
-            | EntryError::Decode { .. }
-            | EntryError::DecodeMap { .. }
-            | EntryError::NullBytes(_) => mistake(&error.to_string()),
+        .map_err(|error| match error.cause().fetch() {
+            Some(cause) => Failed::of_fetch(cause, &format!("ExternalSecret {key}: {error}")),
+            None => mistake(&error.to_string()),
         })?;
     if resolution.data.is_empty() {
         // A volume is never emptied and never starts empty (csi.md R1).

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{FutureExt, StreamExt};
-use latchkey_crds::external_secret::{ExternalSecret, RemoteRef, SecretStoreRef};
+use latchkey_crds::external_secret::{ExternalSecret, Find, RemoteRef, SecretStoreRef};
 use latchkey_csi::backend::FailureClass;
 use latchkey_engine::source::{self, Caller, FetchError};
 use latchkey_engine::template::Settings;
@@ -61,6 +61,15 @@ impl Source for MapSource {
         _: &RemoteRef,
     ) -> Result<BTreeMap<String, SecretValue>, FetchError> {
         Err(FetchError::NoSecret)
+    }
+
+    async fn find(
+        &self,
+        _: &Caller,
+        _: &SecretStoreRef,
+        _: &Find,
+    ) -> Result<BTreeMap<String, SecretValue>, FetchError> {
+        Ok(BTreeMap::new())
     }
 }
 

@@ -14,6 +14,7 @@
 
 pub mod error;
 pub mod limits;
+pub mod object;
 pub mod reference;
 pub mod regexp;
 pub mod template;

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use latchkey_crds::provider_fake::FakeSpec;
 use latchkey_provider_sdk::json::{self, Escape};
 use latchkey_provider_sdk::{
-    ErrorClass, Find, MetadataPolicy, ProviderError, Push, RemoteRef, Result, gjson,
+    ErrorClass, Find, MetadataPolicy, ProviderError, Push, RemoteRef, Result, gjson, name_pattern,
 };
 use latchkey_secret::{SecretData, SecretValue};
-use regex::Regex;
 
 /// The values of a manifest, by key and version (P-58).
 #[derive(Debug, Default)]
@@ -110,24 +109,21 @@ impl Values {
         as_map(&self.get(pushed, remote)?, &remote.key)
     }
 
-    /// The values whose key matches, each in its greatest version (compared as text), with converted names (P-02).
+    /// The values whose key matches, each in its greatest version (compared as text), with converted names (P-02). Only the
+    /// name counts: a path is ignored, and so are tags beside a name, as upstream does.
     ///
     /// # Errors
     ///
-    /// [`ErrorClass::InvalidArgument`] for a malformed expression or any other criterion than a name.
+    /// [`ErrorClass::InvalidArgument`] for a malformed expression, and if there is no name.
     pub fn find_all(&self, pushed: &Pushed, find: &Find) -> Result<SecretData> {
-        if !find.tags.is_empty() {
-            return Err(ProviderError::invalid_argument("unsupported find operator"));
-        }
         let Some(pattern) = &find.name else {
-            return Err(ProviderError::invalid_argument("unexpected find operator"));
+            return Err(ProviderError::invalid_argument(if find.tags.is_empty() {
+                "unexpected find operator"
+            } else {
+                "unsupported find operator"
+            }));
         };
-        let pattern = Regex::new(pattern).map_err(|error| {
-            ProviderError::invalid_argument(format!(
-                "could not compile find.name.regexp [{pattern}]: {}",
-                error.to_string().lines().last().unwrap_or_default()
-            ))
-        })?;
+        let pattern = name_pattern(pattern)?;
         let mut found = SecretData::new();
         // Versions of one key are neighbours in ascending order, so the last one stays.
         for ((key, _version), entry) in self

@@ -36,7 +36,7 @@ pub use read_cache::ReadCache;
 pub use request::{
     Capability, ConversionStrategy, CredentialScope, Find, MetadataPolicy, Operation,
     ProviderReference, Push, PushRemoteRef, RemoteRef, RequestContext, ServedKind, Validation,
-    Verdict,
+    Verdict, name_pattern,
 };
 pub use server::{Server, ServerContext, ServerError, run_server};
 pub use trust::TrustBundle;

@@ -3,6 +3,7 @@
 //! The wire messages leave almost everything optional; the service behind [`crate::Provider`] turns them into these types or
 //! answers `INVALID_ARGUMENT` itself, so that a backend never sees a request without namespace or reference.
 
+mod pattern;
 mod strategy;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::fmt;
 use latchkey_secret::{SecretData, SecretValue};
 
 use crate::error::{ErrorClass, ProviderError, Result};
+pub use pattern::name_pattern;
 pub use strategy::{ConversionStrategy, MetadataPolicy};
 
 /// `store_ref_kind` of a cluster-scoped store; anything else is treated as a namespaced store (specification 2.2).

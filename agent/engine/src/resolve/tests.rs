@@ -93,6 +93,38 @@ impl Source for Shelf {
     ) -> Result<BTreeMap<String, SecretValue>, FetchError> {
         self.look_up(store, remote).await
     }
+
+    /// The field without a name of every secret whose key contains the expression. An error under `find` answers instead, and
+    /// the expression `gone` is answered as if a secret were missing.
+    async fn find(
+        &self,
+        caller: &Caller,
+        store: &SecretStoreRef,
+        find: &Find,
+    ) -> Result<SecretData, FetchError> {
+        assert_eq!(caller, &test_caller());
+        let pattern = find.name.as_ref().and_then(|name| name.regexp.as_deref());
+        let pattern = pattern.unwrap_or_default();
+        if let Some(Err(_)) = self.values.get(&format!("{}/find", store.name())) {
+            let remote = RemoteRef {
+                key: "find".into(),
+                ..RemoteRef::default()
+            };
+            return self.look_up(store, &remote).await;
+        }
+        if pattern == "gone" {
+            return Err(FetchError::NoSecret);
+        }
+        let prefix = format!("{}/", store.name());
+        let found = self.values.iter().filter_map(|(key, fields)| {
+            let key = key
+                .strip_prefix(&prefix)
+                .filter(|key| key.contains(pattern))?;
+            let value = fields.as_ref().ok()?.get("")?;
+            Some((key.to_owned(), SecretValue::new(value.clone())))
+        });
+        Ok(found.collect())
+    }
 }
 
 /// For rewrites, which need no objects.
@@ -121,6 +153,8 @@ fn test_caller() -> Caller {
         uid: "1".into(),
     }
 }
+
+mod find;
 
 async fn run(shelf: &Shelf, spec: serde_json::Value) -> Result<Resolution, String> {
     let mut spec: ExternalSecretSpec = serde_json::from_value(spec).unwrap();
@@ -210,7 +244,7 @@ async fn the_first_error_in_the_order_of_the_spec_is_reported() {
 
 #[tokio::test]
 async fn each_failure_has_its_wrapper() {
-    // externalsecret.md 2.3, 3.5, 3.7, 3.8, E053, E055
+    // externalsecret.md 1.1, 2.3, 3.5, 3.7, 3.8, E053, E055
     let shelf = Shelf::with(&[
         ("s/one", &[("", b"f\0o")]),
         ("s/map", &[("a/b", b"foo"), ("a$b", b"foo")]),
@@ -233,7 +267,11 @@ async fn each_failure_has_its_wrapper() {
         ),
         (
             json!({ "dataFrom": [{ "extract": { "key": "map" } }] }),
-            "error processing spec.dataFrom[0].extract, err: error applying conversion strategy Default to keys: secret name collision during conversion: a/b",
+            "error processing spec.dataFrom[0].extract, err: error applying conversion strategy  to keys: secret name collision during conversion: a_b",
+        ),
+        (
+            json!({ "dataFrom": [{ "extract": { "key": "map", "conversionStrategy": "Default" } }] }),
+            "error processing spec.dataFrom[0].extract, err: error applying conversion strategy Default to keys: secret name collision during conversion: a_b",
         ),
         (
             json!({ "dataFrom": [{ "extract": { "key": "bad", "decodingStrategy": "Base64" } }] }),

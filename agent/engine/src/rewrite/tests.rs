@@ -80,7 +80,8 @@ fn a_failed_operation_is_named_with_its_key() {
 
 #[test]
 fn regexps_replace_every_match_as_go_does() {
-    // externalsecret.md 3.4, E143, E145, E157 to E161
+    // externalsecret.md 3.4, D-10, E143, E145, E157, E158, E159, E160, E161; the corpus scenarios rw-regexp-empty-match and
+    // rw-collision.
     for (source, target, keys, expected) in [
         ("-", "_", &["a-b-c"][..], pairs(&[("a_b_c", "a-b-c")])),
         ("x", "y", &["a-b"], pairs(&[("a-b", "a-b")])),
@@ -92,12 +93,48 @@ fn regexps_replace_every_match_as_go_does() {
             pairs(&[("n_o", "foo"), ("n_oodalo", "foodaloo")]),
         ),
         ("(?P<a>x)(y)", "${2}${a}", &["xy"], pairs(&[("yx", "xy")])),
+        ("(.*)", "my_$1", &["user"], pairs(&[("my_user", "user")])),
         ("(.*)", "p-$1", &["user"], pairs(&[("p-user", "user")])),
+        // An empty match directly behind another one is none.
+        ("x*", "-", &["abc"], pairs(&[("-a-b-c-", "abc")])),
+        ("a*", "-", &["baac"], pairs(&[("-b-c-", "baac")])),
+        ("$", ".end", &["abc"], pairs(&[("abc.end", "abc")])),
+        (
+            "^",
+            "x.",
+            &["abc", ""],
+            pairs(&[("x.", ""), ("x.abc", "abc")]),
+        ),
+        ("", "-", &["ü1"], pairs(&[("-ü-1-", "ü1")])),
         // A name takes the longest run; a group that is not there is empty.
         ("(.+)", "$1_x", &["a"], pairs(&[("", "a")])),
         ("(.+)", "$$$1", &["a"], pairs(&[("$a", "a")])),
+        (
+            "(?P<a>x)(y)",
+            "$a-$2.$a_$none",
+            &["xy"],
+            pairs(&[("x-y.", "xy")]),
+        ),
+        ("(x)|(y)", "[$1${2}]", &["xy"], pairs(&[("[x][y]", "xy")])),
+        ("x", "$", &["x"], pairs(&[("$", "x")])),
+        ("x", "${", &["x"], pairs(&[("${", "x")])),
+        // What RE2 has and others lack.
         (r"\Q.\E", "-", &["a.b"], pairs(&[("a-b", "a.b")])),
+        (
+            r"\Qa.*b",
+            "-",
+            &["a.*b", "axxb"],
+            pairs(&[("-", "a.*b"), ("axxb", "axxb")]),
+        ),
+        (r"\057|\x2e", "-", &["a/b.c"], pairs(&[("a-b-c", "a/b.c")])),
+        (r"(?i)KEY$", "v", &["my-key"], pairs(&[("my-v", "my-key")])),
         (".", "k", &["a", "b"], pairs(&[("k", "b")])),
+        (
+            "^k-.$",
+            "same",
+            &["k-b", "k-a", "k-c"],
+            pairs(&[("same", "k-c")]),
+        ),
     ] {
         let operations = json!([{ "regexp": { "source": source, "target": target } }]);
         assert_eq!(run(operations, keys).unwrap(), expected, "{source}");
@@ -106,5 +143,94 @@ fn regexps_replace_every_match_as_go_does() {
     assert_eq!(
         run(broken, &[]).unwrap_err(),
         "failed rewrite operation[0]: regexp failed with failed to compile: error parsing regexp: missing closing ): `(`"
+    );
+}
+
+#[test]
+fn operations_of_all_kinds_feed_each_other() {
+    // externalsecret.md 3.4, E162, E163, E172, E173
+    let regexp =
+        |source: &str, target: &str| json!({ "regexp": { "source": source, "target": target } });
+    let run = |operations: serde_json::Value, entries: &[(&str, &str)]| {
+        let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
+        let data = entries
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), SecretValue::from((*value).to_owned())))
+            .collect();
+        rewrite(&operations, data, &Options::new(Timestamp::now()))
+            .map(|data| {
+                data.iter()
+                    .map(|(key, value)| {
+                        let text = String::from_utf8_lossy(value.expose()).into_owned();
+                        (key.clone(), text)
+                    })
+                    .collect::<Vec<_>>()
+            })
+            .map_err(|error| error.to_string())
+    };
+    let merge = |operation: serde_json::Value| json!({ "merge": operation });
+    let objects = [("env/a", r#"{"n":"a","x":123}"#), ("env/b", r#"{"n":"b"}"#)];
+    for (operations, entries, expected) in [
+        (
+            json!([
+                regexp("^p/", ""),
+                regexp("x", "y"),
+                regexp("y/(.*)", "$1-z")
+            ]),
+            &[("p/x/k", "v")][..],
+            pairs(&[("k-z", "v")]),
+        ),
+        (
+            json!([
+                regexp("^my-", ""),
+                { "transform": { "template": "{{ .value | upper | replace \"-\" \"_\" }}" } },
+            ]),
+            &[("my-app-key", "v")],
+            pairs(&[("APP_KEY", "v")]),
+        ),
+        (
+            json!([
+                regexp("^env/", ""),
+                merge(
+                    json!({ "strategy": "JSON", "into": "all", "priority": ["a"], "conflictPolicy": "Ignore" })
+                ),
+            ]),
+            &objects,
+            pairs(&[
+                ("a", objects[0].1),
+                ("all", r#"{"n":"a","x":123}"#),
+                ("b", objects[1].1),
+            ]),
+        ),
+        (
+            json!([
+                merge(
+                    json!({ "strategy": "JSON", "into": "all", "priority": ["env/a"], "conflictPolicy": "Ignore" })
+                ),
+                merge(json!({ "priority": ["env/b"], "conflictPolicy": "Ignore" })),
+            ]),
+            &objects,
+            pairs(&[("n", "b"), ("x", "123")]),
+        ),
+        (
+            json!([merge(json!({})), regexp("^", "p-")]),
+            &[("o", r#"{"a/b":"1"}"#)],
+            pairs(&[("p-a/b", "1")]),
+        ),
+    ] {
+        assert_eq!(
+            run(operations.clone(), entries),
+            Ok(expected),
+            "{operations}"
+        );
+    }
+    // Priority names the keys of before only if nothing rewrote them.
+    let operations = json!([regexp("^env/", ""), merge(json!({ "priority": ["env/a"] }))]);
+    assert_eq!(
+        run(operations, &objects),
+        Err(
+            "failed rewrite operation[1]: merge failed with key \"env/a\" not found in input map"
+                .to_owned()
+        )
     );
 }

@@ -215,7 +215,7 @@ async fn labels_and_annotations_are_rendered_and_targets_are_read_in_any_case() 
 
 #[tokio::test]
 async fn values_of_template_from_are_decoded_and_keys_are_not() {
-    // externalsecret.md 4.3, E131, E132
+    // externalsecret.md 4.3, E131, E132, X13
     let from = |strategy: &str, literal: &str| {
         json!({
             "templateFrom": [{ "literal": literal, "valuesDecodingStrategy": strategy }],
@@ -226,6 +226,11 @@ async fn values_of_template_from_are_decoded_and_keys_are_not() {
         ("Base64", "svc: SGk=", json!({ "svc": "Hi", "raw": "SGk=" })),
         ("Base64", "SGk: SGk=", json!({ "SGk": "Hi", "raw": "SGk=" })),
         ("None", "svc: SGk=", json!({ "svc": "SGk=", "raw": "SGk=" })),
+        (
+            "None",
+            "port: 5432\non: yes\nv: 1.20",
+            json!({ "port": "5432", "true": "true", "v": "1.2", "raw": "SGk=" }),
+        ),
         (
             "Auto",
             "svc: no-base64!",

@@ -61,6 +61,8 @@ type Answer<T> = Box<dyn FnMut() -> Result<T, Status> + Send>;
 pub(super) struct Script {
     pub(super) secret: Mutex<Option<Answer<Vec<u8>>>>,
     pub(super) map: Mutex<Option<Answer<Fields>>>,
+    pub(super) all: Mutex<Option<Answer<Fields>>>,
+    pub(super) finds: Mutex<Vec<wire::ExternalSecretFind>>,
     pub(super) validate: Mutex<Option<Answer<wire::ValidateResponse>>>,
     pub(super) capabilities: Mutex<Option<Answer<i32>>>,
     pub(super) delay: Mutex<Duration>,
@@ -79,6 +81,10 @@ impl Script {
 
     pub(super) fn on_map(&self, answer: impl FnMut() -> Result<Fields, Status> + Send + 'static) {
         *self.map.lock() = Some(Box::new(answer));
+    }
+
+    pub(super) fn on_all(&self, answer: impl FnMut() -> Result<Fields, Status> + Send + 'static) {
+        *self.all.lock() = Some(Box::new(answer));
     }
 
     pub(super) fn on_validate(
@@ -184,9 +190,16 @@ impl SecretStoreProvider for Service {
 
     async fn get_all_secrets(
         &self,
-        _: Request<wire::GetAllSecretsRequest>,
+        request: Request<wire::GetAllSecretsRequest>,
     ) -> Result<Response<wire::GetAllSecretsResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let request = request.into_inner();
+        self.0.note(
+            "GetAllSecrets",
+            request.provider_ref,
+            request.source_namespace,
+        );
+        self.0.finds.lock().push(request.find.unwrap_or_default());
+        answer(&self.0.all).map(|secrets| Response::new(wire::GetAllSecretsResponse { secrets }))
     }
 
     async fn validate(

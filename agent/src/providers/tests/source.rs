@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use latchkey_crds::external_secret::{RemoteRef, SecretStoreRef};
+use latchkey_crds::external_secret::{Find, RemoteRef, SecretStoreRef};
 use latchkey_engine::source::{Caller, FailureClass, FetchError, Source as _};
+use latchkey_proto::provider::v1 as wire;
 use parking_lot::Mutex;
 use serde_json::json;
 use tonic::Status;
@@ -193,6 +194,115 @@ async fn missing_secret_and_other_failures_are_told_apart() {
         .await
         .unwrap_err();
     assert_eq!(failure(error).0, FailureClass::Provider);
+}
+
+#[tokio::test]
+async fn a_search_is_sent_as_it_is_written() {
+    // provider-protocol.md 1.5, 13.2, providers.md 2.1; externalsecret.md E146, E147, E148: path and tags are the provider's.
+    let authority = Authority::new();
+    let provider = Provider::start(&authority).await;
+    let held = Arc::new(Held::default());
+    held.add(cluster(
+        &provider.address(),
+        json!({"providerNamespace": "p"}),
+    ));
+    let source = ProviderSource::new(held, Arc::new(providers(&authority)));
+    provider
+        .script
+        .on_all(|| Ok(BTreeMap::from([("a/b".to_owned(), vec![0xff, 0])])));
+    let name = |regexp: &str| {
+        Some(wire::FindName {
+            regexp: regexp.into(),
+        })
+    };
+    let default = || wire::ExternalSecretFind {
+        conversion_strategy: "Default".into(),
+        ..wire::ExternalSecretFind::default()
+    };
+    let tags = BTreeMap::from([("env".to_owned(), "dev".to_owned())]);
+    for (find, expected) in [
+        (json!({}), default()),
+        (
+            json!({"name": {}}),
+            wire::ExternalSecretFind {
+                name: name(""),
+                ..default()
+            },
+        ),
+        (
+            json!({
+                "path": "/App", "name": {"regexp": "^x.+"}, "tags": tags.clone(), "conversionStrategy": "Unicode",
+                "decodingStrategy": "Base64URL", "nullBytePolicy": "Fail",
+            }),
+            wire::ExternalSecretFind {
+                path: "/App".into(),
+                name: name("^x.+"),
+                tags,
+                conversion_strategy: "Unicode".into(),
+                decoding_strategy: "Base64URL".into(),
+            },
+        ),
+    ] {
+        let find: Find = serde_json::from_value(find).unwrap();
+        let found = source
+            .find(&caller("team-a"), &reference("ClusterSecretStore"), &find)
+            .await
+            .unwrap();
+        assert_eq!(found["a/b"].expose(), [0xff, 0]);
+        assert_eq!(provider.script.finds.lock().pop(), Some(expected));
+    }
+    let (sent, from) = provider.script.seen.lock().pop().unwrap();
+    assert_eq!(
+        (&*sent.namespace, &*sent.store_ref_kind, &*from),
+        ("p", "ClusterSecretStore", "team-a")
+    );
+}
+
+#[tokio::test]
+async fn a_search_never_says_that_a_secret_is_missing() {
+    // provider-protocol.md 2 and 4
+    let authority = Authority::new();
+    let provider = Provider::start(&authority).await;
+    let held = Arc::new(Held::default());
+    held.add(namespaced("team-a", &provider.address(), json!({})));
+    let source = ProviderSource::new(held, Arc::new(providers(&authority)));
+    let find = async || {
+        source
+            .find(
+                &caller("team-a"),
+                &reference("SecretStore"),
+                &Find::default(),
+            )
+            .await
+    };
+    provider.script.on_all(|| Ok(BTreeMap::new()));
+    assert_eq!(find().await.unwrap(), BTreeMap::new());
+    for (status, class, text) in [
+        (
+            Status::not_found("no such path"),
+            FailureClass::Provider,
+            "failed to get all secrets via gRPC: no such path",
+        ),
+        (
+            Status::invalid_argument("unsupported find operator"),
+            FailureClass::Configuration,
+            "failed to get all secrets via gRPC: unsupported find operator",
+        ),
+    ] {
+        provider.script.on_all(move || Err(status.clone()));
+        let error = find().await.unwrap_err();
+        assert!(!error.is_of_store());
+        assert_eq!(failure(error), (class, text.to_owned()));
+    }
+    let error = source
+        .find(
+            &caller("team-b"),
+            &reference("SecretStore"),
+            &Find::default(),
+        )
+        .await
+        .unwrap_err();
+    assert!(error.is_of_store(), "{error}");
 }
 
 #[tokio::test]

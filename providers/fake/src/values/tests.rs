@@ -208,8 +208,14 @@ fn finds_take_the_greatest_version_as_text() {
     );
     let tags = Find {
         tags: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
-        ..find("x")
+        ..Find::default()
     };
+    let ignored = Find {
+        path: Some("elsewhere".into()),
+        name: Some("x".into()),
+        ..tags.clone()
+    };
+    assert_eq!(values.find_all(&pushed, &ignored).unwrap().len(), 1);
     for (find, message) in [
         (tags, "unsupported find operator"),
         (Find::default(), "unexpected find operator"),
@@ -258,4 +264,168 @@ fn pushes_are_kept_apart_from_the_manifest() {
     ] {
         assert_eq!(values.exists(&pushed, key), expected, "{key}");
     }
+}
+
+fn texts(data: &SecretData) -> Vec<(&str, &str)> {
+    data.iter()
+        .map(|(key, value)| {
+            let text = std::str::from_utf8(value.expose()).unwrap();
+            (key.as_str(), text)
+        })
+        .collect()
+}
+
+#[test]
+fn properties_are_paths_into_the_value() {
+    // externalsecret.md 3.6, E139, E142, X17; the corpus scenarios src-property-paths and src-property-no-literal-fallback.
+    let document = r#"{"a":{"b":"deep","b.c":"dotted"},"fav.movie":"heat","items":[{"n":"x","v":1},{"n":"y","v":2},{"n":"x","v":3}],"wild1":{"k":"w"},"n1":12345678901234567890,"n2":1.500,"n3":1e3,"n4":-0.00,"t":true,"nul":null,"o":{"z":1, "a" :[ ]},"s":"é\n\"q\""}"#;
+    let values = values(vec![data("/j", document, "")]).unwrap();
+    for (path, expected) in [
+        ("", Some(document)),
+        ("a.b", Some("deep")),
+        (r"a.b\.c", Some("dotted")),
+        (r"fav\.movie", Some("heat")),
+        ("fav.movie", None),
+        ("items.1.n", Some("y")),
+        ("items.#", Some("3")),
+        ("items.#.v", Some("[1,2,3]")),
+        (r#"items.#(n=="y").v"#, Some("2")),
+        (r#"items.#(n=="x")#.v"#, Some("[1,3]")),
+        ("wi*1.k", Some("w")),
+        ("wild?.k", Some("w")),
+        ("n1", Some("12345678901234567890")),
+        ("n2", Some("1.5")),
+        ("n3", Some("1000")),
+        ("n4", Some("-0")),
+        ("t", Some("true")),
+        ("nul", Some("")),
+        ("o", Some(r#"{"z":1, "a" :[ ]}"#)),
+        ("s", Some("é\n\"q\"")),
+        ("o|@keys", Some(r#"["z","a"]"#)),
+        ("items.#.v|@reverse", Some("[3,2,1]")),
+        (r#"{t,"q":a.b}"#, Some(r#"{"t":true,"q":"deep"}"#)),
+        ("lost", None),
+        ("a.lost", None),
+    ] {
+        let result = values.get(&Pushed::new(), &remote("/j", "", path));
+        match expected {
+            Some(text) => assert_eq!(result.unwrap().expose(), text.as_bytes(), "{path}"),
+            None => assert_eq!(
+                result.unwrap_err().class(),
+                ErrorClass::SecretNotFound,
+                "{path}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn objects_become_maps() {
+    // externalsecret.md 3.1, 3.6, E140, E141, E174; the corpus scenarios src-extract-*, src-empty-values and src-versions.
+    let values = values(vec![
+        data(
+            "/doc",
+            "\n  { \"greek\" : \"λάμβδα\", \"line\":\"a\\u2028b\", \"ctl\":\"\\u0001\\u001f\", \"lone\":\"x\\ud800y\", \"del\":\"\\u007f\" } \n",
+            "",
+        ),
+        data(
+            "/app",
+            r#"{"db":{"user":"ibis","port":5432,"tls":{"on": true}},"text":"{\"k\":\"v\",\"n\":7}","list":[{"q":"1"},{"q":"2"}]}"#,
+            "",
+        ),
+        data("/m", r#"{"e":"","n":null,"x":"1","o":{"a": 1},"x":"2"}"#, ""),
+        data("/list", r#"["a","b"]"#, ""),
+        data("/tok", "plain", ""),
+        data("/tok", r#"{"n":"newer"}"#, "v2"),
+    ])
+    .unwrap();
+    let none = Pushed::new();
+    for (reference, expected) in [
+        (
+            remote("/doc", "", ""),
+            &[
+                ("ctl", "\u{1}\u{1f}"),
+                ("del", "\u{7f}"),
+                ("greek", "λάμβδα"),
+                ("line", "a\u{2028}b"),
+                ("lone", "x\u{fffd}y"),
+            ][..],
+        ),
+        (
+            remote("/app", "", "db"),
+            &[
+                ("port", "5432"),
+                ("tls", r#"{"on": true}"#),
+                ("user", "ibis"),
+            ],
+        ),
+        (remote("/app", "", "text"), &[("k", "v"), ("n", "7")]),
+        (remote("/app", "", "list.1"), &[("q", "2")]),
+        (
+            remote("/m", "", ""),
+            &[("e", ""), ("n", ""), ("o", r#"{"a": 1}"#), ("x", "2")],
+        ),
+        (remote("/tok", "v2", ""), &[("n", "newer")]),
+    ] {
+        let map = values.get_map(&none, &reference).unwrap();
+        assert_eq!(texts(&map), expected, "{reference:?}");
+    }
+    for (reference, class) in [
+        (remote("/list", "", ""), ErrorClass::InvalidPayload),
+        (remote("/tok", "", ""), ErrorClass::InvalidPayload),
+        (remote("/app", "", "db.user"), ErrorClass::InvalidPayload),
+        (remote("/app", "", "lost"), ErrorClass::SecretNotFound),
+        (remote("/tok", "v9", ""), ErrorClass::SecretNotFound),
+        (remote("/lost", "", ""), ErrorClass::SecretNotFound),
+    ] {
+        let error = values.get_map(&none, &reference).unwrap_err();
+        assert_eq!(error.class(), class, "{reference:?}");
+    }
+}
+
+#[test]
+fn found_names_are_converted() {
+    // externalsecret.md 3.2, 3.5; the corpus scenarios src-find-unicode-keys, src-find-versions and rw-find.
+    let values = values(vec![
+        data("a/b c", "1", ""),
+        data("ok.name-x_y", "2", ""),
+        data("p:q", "3", ""),
+        data("sn@w😀", "4", ""),
+        data("cfg-", "bare", ""),
+        data("cfg-", "nine", "v9"),
+        data("cfg-", "ten", "v10"),
+        data("solo", "s", "a"),
+    ])
+    .unwrap();
+    let find = |name: &str, conversion_strategy| {
+        let find = Find {
+            name: Some(name.into()),
+            conversion_strategy,
+            ..Find::default()
+        };
+        values.find_all(&Pushed::new(), &find)
+    };
+    let special = "^(a|ok|p|sn)\\W|ok|sn";
+    assert_eq!(
+        texts(&find(special, ConversionStrategy::Unicode).unwrap()),
+        [
+            ("a_U002f_b_U0020_c", "1"),
+            ("ok.name-x_y", "2"),
+            ("p_U003a_q", "3"),
+            ("sn_U0040_w_U1f600_", "4")
+        ]
+    );
+    assert_eq!(
+        texts(&find(special, ConversionStrategy::Default).unwrap()),
+        [
+            ("a_b_c", "1"),
+            ("ok.name-x_y", "2"),
+            ("p_q", "3"),
+            ("sn_w_", "4")
+        ]
+    );
+    assert_eq!(
+        texts(&find("^(cfg|solo)", ConversionStrategy::Default).unwrap()),
+        [("cfg-", "nine"), ("solo", "s")]
+    );
 }

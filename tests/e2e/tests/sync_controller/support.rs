@@ -14,7 +14,7 @@ use latchkey::sync;
 use latchkey::templates::ApiObjects;
 use latchkey_cluster::{Context, eventually};
 use latchkey_crds::conditions::{self, ConditionStatus};
-use latchkey_crds::external_secret::{ExternalSecret, RemoteRef, SecretStoreRef};
+use latchkey_crds::external_secret::{ExternalSecret, Find, RemoteRef, SecretStoreRef};
 use latchkey_engine::source::{Caller, FailureClass, FetchError, Source};
 use latchkey_engine::template::{Renderer, Settings};
 use latchkey_secret::{SecretData, SecretValue};
@@ -106,6 +106,29 @@ impl Source for Shelf {
             .into_iter()
             .map(|(key, value)| (key, SecretValue::from(value)))
             .collect())
+    }
+
+    /// The field `value` of every secret whose key starts with the expression; a broken one fails the search.
+    async fn find(
+        &self,
+        _: &Caller,
+        _: &SecretStoreRef,
+        find: &Find,
+    ) -> Result<SecretData, FetchError> {
+        let prefix = find.name.as_ref().and_then(|name| name.regexp.as_deref());
+        let prefix = prefix.unwrap_or_default();
+        let keys: Vec<String> = self.secrets.lock().keys().cloned().collect();
+        let mut found = SecretData::new();
+        for key in keys.into_iter().filter(|key| key.starts_with(prefix)) {
+            let remote = RemoteRef {
+                key: key.clone(),
+                ..RemoteRef::default()
+            };
+            if let Some(value) = self.fields(&remote)?.remove("value") {
+                found.insert(key, SecretValue::from(value));
+            }
+        }
+        Ok(found)
     }
 }
 
