@@ -5,6 +5,9 @@
 //! | [`external_secret`] | `external-secrets.io/v1` ExternalSecret |
 //! | [`secret_store`] | `secretstore.external-secrets.io/v2alpha1` SecretStore and ClusterSecretStore |
 //! | [`provider_fake`], [`provider_vault`] | `provider.secretstore.external-secrets.io/v2alpha1` Fake and HashicorpVault |
+//! | [`generator`] | `generator.external-secrets.io/v2alpha1` Generator and ClusterGenerator |
+//! | [`generator_state`] | `generators.external-secrets.io/v1alpha1` GeneratorState |
+//! | [`provider_generators`] | `provider.generator.external-secrets.io/v2alpha1` Password, UUID and Fake |
 //! | [`conditions`], [`selectors`] | parts that several kinds share |
 //! | [`manifests`] | the CustomResourceDefinitions, as `crdgen` writes them into the charts |
 //!
@@ -26,8 +29,11 @@
 pub mod conditions;
 pub mod duration;
 pub mod external_secret;
+pub mod generator;
+pub mod generator_state;
 pub mod manifests;
 pub mod provider_fake;
+pub mod provider_generators;
 pub mod provider_vault;
 pub mod secret_store;
 pub mod selectors;

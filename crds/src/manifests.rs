@@ -10,7 +10,10 @@ use serde_json::Value;
 
 use crate::COMPONENT_LABEL;
 use crate::external_secret::ExternalSecret;
+use crate::generator::{ClusterGenerator, Generator};
+use crate::generator_state::GeneratorState;
 use crate::provider_fake::Fake;
+use crate::provider_generators as generators;
 use crate::provider_vault::HashicorpVault;
 use crate::secret_store::{ClusterSecretStore, SecretStore};
 
@@ -47,6 +50,30 @@ pub fn all() -> Vec<Manifest> {
             &ClusterSecretStore::crd(),
         ),
         manifest(
+            "charts/latchkey/crds/generator.external-secrets.io_generators.yaml",
+            &Generator::crd(),
+        ),
+        manifest(
+            "charts/latchkey/crds/generator.external-secrets.io_clustergenerators.yaml",
+            &ClusterGenerator::crd(),
+        ),
+        manifest(
+            "charts/latchkey/crds/generators.external-secrets.io_generatorstates.yaml",
+            &GeneratorState::crd(),
+        ),
+        manifest(
+            "charts/provider/crds/provider.generator.external-secrets.io_passwords.yaml",
+            &generators::Password::crd(),
+        ),
+        manifest(
+            "charts/provider/crds/provider.generator.external-secrets.io_uuids.yaml",
+            &with_default_spec(generators::UUID::crd()),
+        ),
+        manifest(
+            "charts/provider/crds/provider.generator.external-secrets.io_fakes.yaml",
+            &generators::Fake::crd(),
+        ),
+        manifest(
             "charts/provider/crds/provider.secretstore.external-secrets.io_fakes.yaml",
             &Fake::crd(),
         ),
@@ -55,6 +82,23 @@ pub fn all() -> Vec<Manifest> {
             &HashicorpVault::crd(),
         ),
     ]
+}
+
+/// Makes the API server add an empty `spec` where there is none, for a kind without settings.
+fn with_default_spec(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas = definition
+        .spec
+        .versions
+        .iter_mut()
+        .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for spec in schemas.filter_map(|schema| schema.properties.as_mut()?.get_mut("spec")) {
+        spec.default = Some(
+            k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSON(
+                Value::Object(serde_json::Map::new()),
+            ),
+        );
+    }
+    definition
 }
 
 fn manifest(path: &'static str, definition: &CustomResourceDefinition) -> Manifest {
