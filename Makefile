@@ -17,7 +17,7 @@ endif
 export LATCHKEY_CACHE CARGO_TARGET_DIR
 
 CLUSTER := $(CARGO_TARGET_DIR)/debug/cluster
-IMAGES := latchkey provider-fake provider-vault
+IMAGES := latchkey provider-fake provider-generators provider-vault
 
 .PHONY: help setup tools build images generate lint deny test demo bench clean
 
@@ -38,7 +38,7 @@ tools: setup ## Build the test cluster's programs into the cache (a quarter of a
 build: ## Build all programs for development
 	cargo build --workspace --bins
 
-images: ## Write dist/images/<name>.tar for latchkey, provider-fake and provider-vault (static, release)
+images: ## Write dist/images/<name>.tar for the agent and each provider server (static, release)
 	@images/build.sh $(IMAGES)
 
 generate: ## Write the CRDs into the charts and docs/templates.md

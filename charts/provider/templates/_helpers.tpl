@@ -33,13 +33,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 
 {{/* Rules for the provider objects of this type. */}}
 {{- define "provider.objectRules" -}}
+{{- if eq .Values.provider.type "generators" }}
+- apiGroups: [provider.generator.external-secrets.io]
+  resources: [passwords, uuids, fakes]
+  verbs: [get, list, watch]
+{{- else }}
 - apiGroups: [provider.secretstore.external-secrets.io]
   resources: [{{ get (dict "vault" "hashicorpvaults" "fake" "fakes") .Values.provider.type }}]
   verbs: [get, list, watch]
 {{- end }}
+{{- end }}
 
-{{/* Rules for credentials: named reads only, no list and no watch. */}}
+{{/* Rules for credentials: named reads only, no list and no watch. Generators have none. */}}
 {{- define "provider.credentialRules" -}}
+{{- if ne .Values.provider.type "generators" }}
 - apiGroups: [""]
   resources: [secrets, configmaps]
   verbs: [get]
@@ -50,5 +57,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - apiGroups: [""]
   resources: [serviceaccounts/token]
   verbs: [create]
+{{- end }}
 {{- end }}
 {{- end }}

@@ -1,7 +1,7 @@
 //! What every provider server shares.
 //!
-//! A provider server is one process that speaks `provider.v1.SecretStoreProvider` over mutual TLS. Its crate implements
-//! [`Provider`] for its backend and calls [`run_server`]; everything else is here:
+//! A provider server is one process that speaks `provider.v1.SecretStoreProvider`, `generator.v1.GeneratorProvider` or both over
+//! mutual TLS. Its crate implements [`Provider`] for its backend and calls [`run_server`]; everything else is here:
 //!
 //! - [`error`]: the classes of failure and how they leave the process;
 //! - [`request`]: the requests, checked, with the namespace rules;
@@ -34,9 +34,9 @@ pub use metrics::Metrics;
 pub use provider::Provider;
 pub use read_cache::ReadCache;
 pub use request::{
-    Capability, ConversionStrategy, CredentialScope, Find, MetadataPolicy, Operation,
-    ProviderReference, Push, PushRemoteRef, RemoteRef, RequestContext, ServedKind, Validation,
-    Verdict, name_pattern,
+    Capability, ConversionStrategy, CredentialScope, Find, Generated, GeneratorKind,
+    MetadataPolicy, Operation, ProviderReference, Push, PushRemoteRef, RemoteRef, RequestContext,
+    ServedKind, Validation, Verdict, name_pattern,
 };
 pub use server::{Server, ServerContext, ServerError, run_server};
 pub use trust::TrustBundle;

@@ -6,7 +6,8 @@ use latchkey_secret::{SecretData, SecretValue};
 
 use crate::error::{ProviderError, Result};
 use crate::request::{
-    Capability, Find, Push, PushRemoteRef, RemoteRef, RequestContext, ServedKind, Validation,
+    Capability, Find, Generated, GeneratorKind, Push, PushRemoteRef, RemoteRef, RequestContext,
+    ServedKind, Validation,
 };
 
 /// A backend family: one implementation per provider server.
@@ -20,8 +21,16 @@ use crate::request::{
 ///
 /// Every future may be dropped at any `.await`.
 pub trait Provider: Send + Sync + 'static {
-    /// The kinds that this server serves. Requests for other kinds never reach the other methods.
-    fn kinds(&self) -> &[ServedKind];
+    /// The kinds of stores that this server serves. Requests for other kinds never reach the other methods. With none, the
+    /// default, `provider.v1.SecretStoreProvider` is not served.
+    fn kinds(&self) -> &[ServedKind] {
+        &[]
+    }
+
+    /// The kinds of generators that this server serves. With none, the default, `generator.v1.GeneratorProvider` is not served.
+    fn generator_kinds(&self) -> &[GeneratorKind] {
+        &[]
+    }
 
     /// Reads one value.
     ///
@@ -132,6 +141,31 @@ pub trait Provider: Send + Sync + 'static {
         let _ = context;
         let capability = kind.capability;
         async move { Ok(capability) }
+    }
+
+    /// Makes new values. Each call makes others; whoever calls must not repeat it blindly.
+    ///
+    /// # Errors
+    ///
+    /// Any class but [`crate::ErrorClass::SecretNotFound`]. What was made by then must be revoked.
+    fn generate(&self, context: &RequestContext) -> impl Future<Output = Result<Generated>> + Send {
+        unimplemented(context)
+    }
+
+    /// Revokes what a Generate made, by the state that it left. What is gone already is a success. By default there is nothing
+    /// to revoke.
+    ///
+    /// # Errors
+    ///
+    /// Any class but [`crate::ErrorClass::SecretNotFound`]; [`crate::ErrorClass::InvalidArgument`] for a state of a version that
+    /// this server does not know.
+    fn cleanup(
+        &self,
+        context: &RequestContext,
+        state: &[u8],
+    ) -> impl Future<Output = Result<()>> + Send {
+        let _ = (context, state);
+        async { Ok(()) }
     }
 
     /// Called once after the server has drained: revoke cached backend tokens. Bounded by a few seconds.

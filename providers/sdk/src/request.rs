@@ -24,12 +24,14 @@ pub const METADATA_AUTH_NAMESPACE: &str = "eso-auth-namespace";
 pub const METADATA_RECONCILE_ID: &str = "eso-reconcile-id";
 /// Request metadata: metadata of the last push, as raw JSON, on delete and exists (specification 2.10).
 pub const METADATA_PUSH_METADATA: &str = "eso-push-metadata-bin";
+/// Request metadata: opaque id of one Generate; a repetition carries the same one (generators.md 1.2).
+pub const METADATA_ATTEMPT_ID: &str = "eso-attempt-id";
 /// Response trailer: a warning outside of Validate (specification 2.10).
 pub const METADATA_WARNING: &str = "eso-warning-bin";
 /// Most warnings in one answer.
 pub const MAX_WARNINGS: usize = 5;
 
-/// The operations of `provider.v1.SecretStoreProvider`.
+/// The operations of `provider.v1.SecretStoreProvider` and `generator.v1.GeneratorProvider`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     /// Read one value.
@@ -48,6 +50,10 @@ pub enum Operation {
     Validate,
     /// Tell the abilities of a kind.
     Capabilities,
+    /// Make new values.
+    Generate,
+    /// Revoke what was made.
+    Cleanup,
 }
 
 /// A resource that configures a store, by name.
@@ -181,11 +187,32 @@ pub struct ServedKind {
     pub capability: Capability,
 }
 
+/// A kind of generator that a server serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratorKind {
+    /// Group and version.
+    pub api_version: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// Whether a Generate may leave a state that has to be cleaned up.
+    pub is_stateful: bool,
+}
+
+/// What a generator made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Generated {
+    /// The values.
+    pub data: SecretData,
+    /// What is needed to revoke them: JSON, at most 4 KiB, with no value and no credential in it. `None` if there is nothing to
+    /// revoke.
+    pub state: Option<Vec<u8>>,
+}
+
 // === impl Operation ===
 
 impl Operation {
     /// All operations, in the order of the contract.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::GetSecret,
         Self::GetSecretMap,
         Self::GetAllSecrets,
@@ -194,6 +221,8 @@ impl Operation {
         Self::SecretExists,
         Self::Validate,
         Self::Capabilities,
+        Self::Generate,
+        Self::Cleanup,
     ];
 
     /// Name of the rpc.
@@ -208,6 +237,8 @@ impl Operation {
             Self::SecretExists => "SecretExists",
             Self::Validate => "Validate",
             Self::Capabilities => "Capabilities",
+            Self::Generate => "Generate",
+            Self::Cleanup => "Cleanup",
         }
     }
 
@@ -314,6 +345,35 @@ impl RequestContext {
             source_namespace,
             cluster_store,
             auth_namespace,
+            reconcile_id: None,
+        })
+    }
+
+    /// The request of a generator: its resource is in the named namespace, credentials are read in `source_namespace` alone
+    /// (provider-protocol.md 9.5). An empty namespace of `provider` becomes the source namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorClass::InvalidArgument`] without a source namespace.
+    pub fn try_for_generator(
+        operation: Operation,
+        mut provider: ProviderReference,
+        source_namespace: &str,
+    ) -> Result<Self> {
+        if source_namespace.is_empty() {
+            return Err(ProviderError::invalid_argument(
+                "source namespace is required",
+            ));
+        }
+        if provider.namespace.is_empty() {
+            source_namespace.clone_into(&mut provider.namespace);
+        }
+        Ok(Self {
+            operation,
+            provider,
+            source_namespace: source_namespace.to_owned(),
+            cluster_store: false,
+            auth_namespace: Some(source_namespace.to_owned()),
             reconcile_id: None,
         })
     }

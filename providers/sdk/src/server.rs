@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use latchkey_proto::generator::v1::generator_provider_server::GeneratorProviderServer;
 use latchkey_proto::provider::v1::secret_store_provider_server::SecretStoreProviderServer;
 use latchkey_transport::{
     FollowOptions, Incoming, ServerOptions, SharedIdentity, follow_directory, wait_for_directory,
@@ -24,7 +25,7 @@ use crate::cluster::Cluster;
 use crate::logging;
 use crate::metrics::{Metrics, TransportCollector};
 use crate::provider::Provider;
-use crate::service::{ServiceLimits, StoreService};
+use crate::service::{Calls, GeneratorService, ServiceLimits, StoreService};
 
 /// Age at which a connection is told to go (provider-protocol.md 6); 10 % of it are spread over servers.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
@@ -246,7 +247,12 @@ impl<P: Provider> Server<P> {
                 handshakes: incoming.counts_reader(),
             }));
             let (_health, health_service) = tonic_health::server::health_reporter();
-            let service = StoreService::new(self.provider.clone(), self.metrics, self.limits);
+            let calls = Calls::new(self.metrics, self.limits);
+            let provider = &self.provider;
+            let stores = (!provider.kinds().is_empty())
+                .then(|| StoreService::within(provider.clone(), calls.clone()));
+            let generators = (!provider.generator_kinds().is_empty())
+                .then(|| GeneratorService::within(provider.clone(), calls.clone()));
             let router = tonic::transport::Server::builder()
                 .layer(tower::util::MapResponseLayer::new(too_large_is_exhausted))
                 .max_connection_age(spread(MAX_CONNECTION_AGE))
@@ -254,7 +260,8 @@ impl<P: Provider> Server<P> {
                 .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
                 .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
                 .add_service(health_service)
-                .add_service(SecretStoreProviderServer::new(service));
+                .add_optional_service(stores.map(SecretStoreProviderServer::new))
+                .add_optional_service(generators.map(GeneratorProviderServer::new));
             admin.set_ready(true);
             let serving = router.serve_with_incoming_shutdown(incoming, stop.cancelled());
             let drained = async {

@@ -1,4 +1,6 @@
-use super::convert::MAX_WARNING_BYTES;
+use std::time::Duration;
+
+use super::convert::{MAX_WARNING_BYTES, deadline};
 use super::*;
 use crate::request::MAX_WARNINGS;
 
