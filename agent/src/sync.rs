@@ -6,7 +6,7 @@
 //! | object | verbs | why |
 //! |---|---|---|
 //! | ExternalSecrets | get, list, watch, patch; status: patch | the objects themselves; patch adds and removes the finalizer |
-//! | Secrets | get, create, update, patch, delete; metadata: list, watch | targets; there is no list or watch of values |
+//! | Secrets | get, create, update, patch, delete; metadata: get, list, watch | targets; there is no list or watch of values |
 //! | SecretStores, ClusterSecretStores | get | whether a store belongs to another controller class |
 //! | ConfigMaps, Secrets | get | those that `templateFrom` names ([`crate::templates`]) |
 //! | Events | create, patch | |
@@ -19,9 +19,10 @@
 //!                                               └─ resolve ─> engine: fetch, render ─> mutate (pure) ─> write ─> clean up
 //! ```
 //!
-//! [`decide`] and [`mutate`] are pure and hold the rules; [`reconcile`] and [`target`] act.
+//! [`decide`], [`window`] and [`mutate`] are pure and hold the rules; [`reconcile`], [`deliver`], [`record`] and [`target`] act.
 
 mod backoff;
+mod classes;
 mod decide;
 mod deliver;
 mod events;
@@ -31,8 +32,10 @@ mod mutate;
 mod names;
 mod outcome;
 mod reconcile;
+mod record;
 mod target;
 mod watched;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +71,8 @@ pub struct Config {
     pub concurrency: u16,
     /// Only this namespace is looked at; `None` means all.
     pub namespace: Option<String>,
+    /// Whether objects whose `secretStoreRef` names a ClusterSecretStore are looked at.
+    pub cluster_stores: bool,
 }
 
 impl Default for Config {
@@ -76,6 +81,7 @@ impl Default for Config {
             controller_class: String::from("default"),
             concurrency: 8,
             namespace: None,
+            cluster_stores: true,
         }
     }
 }
@@ -187,14 +193,12 @@ impl<S: Source + 'static> Work<S> {
 
     async fn follow_targets(&self, secrets: Api<PartialObjectMeta<Secret>>) {
         let managed = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
-        let events = watcher(secrets, managed)
-            .default_backoff()
-            .touched_objects();
+        let events = watcher(secrets, managed).default_backoff();
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             match event {
-                Ok(secret) => {
-                    for key in self.watched.owners_of(&secret) {
+                Ok(event) => {
+                    for key in self.watched.note_target(&event) {
                         self.trigger(key);
                     }
                 }

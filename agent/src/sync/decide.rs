@@ -1,15 +1,17 @@
-//! What one pass has to do (`externalsecret.md` 2.2, 2.4, 2.10, 2.13): a pure function of what was observed.
+//! What one pass has to do (`externalsecret.md` 2.2, 2.4, 2.9, 2.10, 2.13): pure functions of what was observed.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use latchkey_crds::duration::SignedDuration;
-use latchkey_crds::external_secret::{CreationPolicy, ExternalSecret, rules};
+use latchkey_crds::external_secret::{
+    CreationPolicy, DeletionPolicy, ExternalSecret, RefreshPolicy, rules,
+};
 use latchkey_engine::template::{self, TemplateError};
 use latchkey_engine::unsupported::first_unsupported_field;
 
-use super::names;
 use super::target::TargetSecret;
+use super::{mutate, names, window};
 
 /// Added to a timer, because a refresh is due strictly after its interval has passed.
 const TIMER_SLACK: Duration = Duration::from_millis(10);
@@ -19,8 +21,13 @@ const OVERDUE_PAUSE: Duration = Duration::from_secs(1);
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// The object cannot be honoured until someone changes it; the text says why.
-    Refuse(String),
+    /// The object cannot be honoured until someone changes it.
+    Refuse {
+        /// Message of the condition.
+        message: String,
+        /// Text of the event: why.
+        detail: String,
+    },
     /// Its template may not be applied, whatever the provider has.
     RefuseTemplate(TemplateError),
     /// The target exists and does not carry our label yet: put it on, then look again.
@@ -31,76 +38,183 @@ pub(super) enum Plan {
     Resolve,
 }
 
-/// Decides for an object that is not being deleted and its target, as they were read.
-pub(super) fn plan(object: &ExternalSecret, target: Option<&TargetSecret>, now: Timestamp) -> Plan {
-    let violations = rules::violations(&object.spec);
-    let forbidden = template::check(&object.spec.target);
-    if !violations.is_empty() {
-        return match forbidden {
-            // Nothing else is wrong: told as upstream's controller tells it (1.4).
-            Err(error) if error.rules() == violations => Plan::RefuseTemplate(error),
-            _ => Plan::Refuse(violations.join("\n")),
-        };
+/// Whether values are to be fetched again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Now,
+    /// After this time, or only after a change.
+    Later(Option<Duration>),
+}
+
+/// What an empty result means for the target (2.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Emptied {
+    /// It stays as it is.
+    Retain,
+    /// It goes, if it is there.
+    Delete,
+    /// It should go and may not; the text says why.
+    Refuse(String),
+    /// It is written like any other result.
+    Write,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// A refusal whose reason is short enough for the condition.
+    fn refuse(reason: String) -> Self {
+        Self::Refuse {
+            message: reason.clone(),
+            detail: reason,
+        }
     }
-    if let Err(error) = forbidden {
-        return Plan::RefuseTemplate(error);
-    }
-    if let Some(message) = first_unsupported_field(&object.spec) {
-        return Plan::Refuse(message);
+}
+
+/// Decides for an object that is not being deleted and its target, as they were read. `lost` is the UID of the target if nothing
+/// but its disappearance from the watch made us look.
+pub(super) fn plan(
+    object: &ExternalSecret,
+    target: Option<&TargetSecret>,
+    lost: Option<&str>,
+    now: Timestamp,
+) -> Plan {
+    if let Some(refusal) = refusal(object) {
+        return refusal;
     }
     let interval = match object.spec.refresh_interval() {
         Ok(interval) => interval,
-        Err(error) => return Plan::Refuse(error.to_string()),
+        Err(error) => return Plan::refuse(error.to_string()),
     };
-    if target.is_some_and(|target| !target.is_managed()) {
-        return Plan::Adopt;
-    }
-    if object.spec.target.creation_policy() == CreationPolicy::None {
-        // D-19: nothing is delivered from here, so only a change of the object is worth a look.
-        return if never_synced(object) || has_changed(object) {
-            Plan::Resolve
-        } else {
-            Plan::Rest(None)
+    let due = due(object, interval, now);
+    if let Some(target) = target.filter(|target| !target.is_managed()) {
+        // Losing the label is no event (2.1): it is put back when something else gives a reason to look.
+        return match (due, lost) {
+            (Due::Later(pause), Some(lost)) if target.metadata.uid.as_deref() == Some(lost) => {
+                Plan::Rest(pause)
+            }
+            _ => Plan::Adopt,
         };
     }
-    if refresh_is_due(object, interval, now) || !target.is_some_and(TargetSecret::is_intact) {
-        return Plan::Resolve;
+    match due {
+        Due::Later(pause) if is_valid(object, target) => Plan::Rest(pause),
+        _ => Plan::Resolve,
     }
-    Plan::Rest(next_refresh(object, interval, now))
 }
 
-/// Whether a Periodic object is to be fetched again (2.4, in that order).
-fn refresh_is_due(object: &ExternalSecret, interval: SignedDuration, now: Timestamp) -> bool {
+/// What is wrong with the object itself.
+fn refusal(object: &ExternalSecret) -> Option<Plan> {
+    if object.spec.target.manifest.is_some() {
+        return Some(Plan::Refuse {
+            message: String::from("invalid generic target"),
+            detail: String::from(
+                "generic targets are disabled. Enable with --unsafe-allow-generic-targets flag",
+            ),
+        });
+    }
+    let violations = rules::violations(&object.spec);
+    let forbidden = template::check(&object.spec.target);
+    if !violations.is_empty() {
+        return Some(match forbidden {
+            // Nothing else is wrong: told as upstream's controller tells it (1.4).
+            Err(error) if error.rules() == violations => Plan::RefuseTemplate(error),
+            _ => Plan::refuse(violations.join("\n")),
+        });
+    }
+    if let Err(error) = forbidden {
+        return Some(Plan::RefuseTemplate(error));
+    }
+    let windows = object.spec.sync_windows.as_ref();
+    first_unsupported_field(&object.spec)
+        .or_else(|| Some(window::check(windows?).err()?.to_string()))
+        .map(Plan::refuse)
+}
+
+/// Whether the target is as it should be (2.10). One that is not written from here, or not looked after once it was, always is.
+pub(super) fn is_valid(object: &ExternalSecret, target: Option<&TargetSecret>) -> bool {
+    match object.spec.target.creation_policy() {
+        CreationPolicy::None | CreationPolicy::Orphan => true,
+        CreationPolicy::Owner | CreationPolicy::Merge | CreationPolicy::CreateOrMerge => {
+            target.is_some_and(TargetSecret::is_intact)
+        }
+    }
+}
+
+/// Whether the object is to be fetched again, its target aside (2.4, in that order).
+fn due(object: &ExternalSecret, interval: SignedDuration, now: Timestamp) -> Due {
+    if object.spec.target.creation_policy() == CreationPolicy::None {
+        // D-19: nothing is delivered from here, so only a change of the object is worth a look.
+        return once(never_synced(object) || has_changed(object));
+    }
+    match object.spec.refresh_policy() {
+        RefreshPolicy::CreatedOnce => once(never_synced(object)),
+        RefreshPolicy::OnChange => once(never_synced(object) || has_changed(object)),
+        RefreshPolicy::Periodic => periodic(object, interval, now),
+    }
+}
+
+/// Where time changes nothing, there is nothing to wait for (D-01).
+fn once(is_due: bool) -> Due {
+    if is_due { Due::Now } else { Due::Later(None) }
+}
+
+fn periodic(object: &ExternalSecret, interval: SignedDuration, now: Timestamp) -> Due {
     let Some(interval) = interval.positive() else {
-        return synced_version(object).is_empty();
+        return once(synced_version(object).is_empty());
     };
     if has_changed(object) {
-        return true;
+        return Due::Now;
     }
-    let Some(refreshed) = refresh_time(object) else {
-        return true;
+    let Some(refreshed) = refresh_time(object).filter(|refreshed| *refreshed <= now) else {
+        return Due::Now;
     };
-    refreshed > now || since(refreshed, now) > interval
+    if let Some(rest) = interval.checked_sub(since(refreshed, now)) {
+        return Due::Later(Some(rest + TIMER_SLACK));
+    }
+    match &object.spec.sync_windows {
+        Some(windows) if !window::permits(windows, now) => {
+            Due::Later(Some(window::until_permitted(windows, now)))
+        }
+        _ => Due::Now,
+    }
 }
 
-/// When to look again after a pass that succeeded or had nothing to do (2.13); `None` for intervals of zero or less.
-pub(super) fn next_refresh(
+/// When to look again after a success that was observed at `now` (2.13). A target that is not valid even so, such as one that is
+/// not there to be merged into, is looked for with each interval whatever the refresh policy.
+pub(super) fn after_success(
     object: &ExternalSecret,
-    interval: SignedDuration,
+    is_valid: bool,
     now: Timestamp,
 ) -> Option<Duration> {
-    let interval = interval.positive()?;
-    let refreshed = refresh_time(object).filter(|refreshed| *refreshed <= now);
-    let pause = refreshed.and_then(|refreshed| interval.checked_sub(since(refreshed, now)));
-    Some(pause.map_or(OVERDUE_PAUSE, |pause| pause + TIMER_SLACK))
+    let interval = object.spec.refresh_interval().ok()?;
+    match due(object, interval, now) {
+        Due::Now => Some(OVERDUE_PAUSE),
+        Due::Later(Some(pause)) => Some(pause),
+        Due::Later(None) if is_valid => None,
+        Due::Later(None) => Some(interval.positive()? + TIMER_SLACK),
+    }
 }
 
-/// When to look again after a success that was observed at `now`.
-pub(super) fn after_success(object: &ExternalSecret, now: Timestamp) -> Option<Duration> {
-    if object.spec.target.creation_policy() == CreationPolicy::None {
-        return None;
+/// What becomes of the target when there is nothing to deliver (2.9).
+pub(super) fn emptied(object: &ExternalSecret, target: Option<&TargetSecret>) -> Emptied {
+    match object.spec.target.deletion_policy() {
+        DeletionPolicy::Retain => return Emptied::Retain,
+        DeletionPolicy::Merge => return Emptied::Write,
+        DeletionPolicy::Delete => {}
     }
-    next_refresh(object, object.spec.refresh_interval().ok()?, now)
+    let name = object.target_name();
+    let creation = object.spec.target.creation_policy();
+    if creation != CreationPolicy::Owner {
+        return Emptied::Refuse(format!(
+            "unable to delete secret {name}: creationPolicy={creation} is not Owner"
+        ));
+    }
+    if target.is_some_and(|target| !mutate::is_ours_to_delete(object, &target.metadata)) {
+        return Emptied::Refuse(format!(
+            "unable to delete secret {name}: not owned by this ExternalSecret"
+        ));
+    }
+    Emptied::Delete
 }
 
 fn never_synced(object: &ExternalSecret) -> bool {

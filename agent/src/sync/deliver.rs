@@ -1,36 +1,129 @@
-//! Writing targets and removing those of former names (`externalsecret.md` 2.7, 2.8).
+//! Fetching, writing targets and removing what is superfluous (`externalsecret.md` 2.7 to 2.9, 2.12).
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::{Resource as _, ResourceExt as _};
-use latchkey_crds::external_secret::ExternalSecret;
-use latchkey_engine::source::Source;
+use latchkey_crds::conditions::ConditionStatus;
+use latchkey_crds::external_secret::{CreationPolicy, DeletionPolicy, ExternalSecret};
+use latchkey_engine::resolve;
+use latchkey_engine::source::{Caller, Source};
 use latchkey_engine::template::Rendered;
-use tracing::info;
+use latchkey_secret::SecretData;
+use tracing::{debug, info};
 
 use super::backoff::Key;
-use super::outcome::{Failure, Interrupted, Retry, not_written, owned_by_other};
+use super::decide::{self, Emptied};
+use super::mutate::{self, KeyChanges};
+use super::names;
+use super::outcome::{self, Achievement, Interrupted, Success, not_cleaned_up, not_written};
 use super::reconcile::Context;
 use super::target::{self, RequestError, TargetSecret};
-use super::{mutate, names};
 
 // === impl Context ===
 
 impl<S: Source> Context<S> {
-    /// Writes the target if it differs (2.7, 2.8).
-    pub(super) async fn deliver(
+    /// Fetches, and does with the target what creation and deletion policy say.
+    pub(super) async fn resolve(
         &self,
         key: &Key,
         object: &ExternalSecret,
         secrets: &Api<Secret>,
         existing: Option<TargetSecret>,
-        rendered: Rendered,
+    ) -> Result<Success, Interrupted> {
+        let caller = Caller {
+            namespace: key.0.clone(),
+            name: key.1.clone(),
+            uid: object.metadata.uid.clone().unwrap_or_default(),
+        };
+        let (source, renderer) = (self.source.as_ref(), self.renderer.as_ref());
+        let now = Timestamp::now();
+        let resolution = resolve(&object.spec, &caller, source, renderer, now)
+            .await
+            .map_err(|error| outcome::not_fetched(&error))?;
+        for note in &resolution.missing {
+            self.events
+                .normal(&object.object_ref(&()), "MissingProviderSecret", note)
+                .await;
+        }
+        if resolution.data.is_empty() {
+            match decide::emptied(object, existing.as_ref()) {
+                Emptied::Retain => {
+                    return Ok(Success {
+                        achievement: Achievement::Retained,
+                        binding: None,
+                        is_valid: decide::is_valid(object, existing.as_ref()),
+                    });
+                }
+                Emptied::Delete => {
+                    return self.delete_emptied(object, secrets, existing).await;
+                }
+                Emptied::Refuse(detail) => return Err(outcome::not_deletable(detail).into()),
+                Emptied::Write => {}
+            }
+        }
+        match (object.spec.target.creation_policy(), &existing) {
+            // Nothing is rendered either: the nodes that mount it do that.
+            (CreationPolicy::None, _) => Ok(Success {
+                achievement: Achievement::Synced,
+                binding: None,
+                is_valid: true,
+            }),
+            (CreationPolicy::Merge, None) => Ok(Success {
+                achievement: Achievement::Missing,
+                binding: None,
+                is_valid: false,
+            }),
+            _ => {
+                self.render_and_write(key, object, secrets, existing, resolution.data, now)
+                    .await
+            }
+        }
+    }
+
+    async fn render_and_write(
+        &self,
+        key: &Key,
+        object: &ExternalSecret,
+        secrets: &Api<Secret>,
+        existing: Option<TargetSecret>,
+        data: SecretData,
+        now: Timestamp,
+    ) -> Result<Success, Interrupted> {
+        let name = existing.is_some().then(|| object.target_name());
+        let rendered = if mutate::keeps_content(object, existing.as_ref()) {
+            None
+        } else {
+            let rendered = self.renderer.render(object, data, now).await;
+            Some(rendered.map_err(|error| outcome::not_rendered(&error, name))?)
+        };
+        let may_have_orphans = may_have_orphans(object, existing.as_ref());
+        self.write(key, object, secrets, existing, rendered).await?;
+        if may_have_orphans {
+            // D-22: only now is the old target of a renamed one superfluous.
+            self.remove_orphans(key, object, secrets).await?;
+        }
+        Ok(Success {
+            achievement: Achievement::Synced,
+            binding: Some(object.target_name().to_owned()),
+            is_valid: true,
+        })
+    }
+
+    /// Writes the target if it differs (2.7, 2.8, 2.11).
+    async fn write(
+        &self,
+        key: &Key,
+        object: &ExternalSecret,
+        secrets: &Api<Secret>,
+        existing: Option<TargetSecret>,
+        rendered: Option<Rendered>,
     ) -> Result<(), Interrupted> {
         let name = object.target_name();
         let manager = names::field_manager(&key.1);
         let is_rendered = object.spec.target.template.is_some();
         let mut desired = mutate::desired(object, existing.as_ref(), rendered)
-            .map_err(|error| owned_by_other(&error, existing.is_some().then_some(name)))?;
+            .map_err(|error| outcome::owned_by_other(&error, existing.is_some().then_some(name)))?;
         let Some(existing) = existing else {
             target::create(secrets, &desired, &manager)
                 .await
@@ -57,15 +150,14 @@ impl<S: Source> Context<S> {
                 .map_err(|error| not_written(error, Some(name), is_rendered))?;
         }
         if frozen {
-            return Err(Failure {
-                message: String::from("could not update secret, target is immutable"),
-                detail: format!("unable to update secret {name}: secret is immutable"),
-                retry: Retry::Never,
-                wrote: true,
-            }
-            .into());
+            return Err(outcome::immutable(name).into());
         }
         info!("updated secret {name}");
+        // Names that a template made may show values.
+        if !is_rendered {
+            let changes = KeyChanges::between(&existing.data, &desired.data);
+            debug!("keys of secret {name}: {changes}");
+        }
         self.events
             .normal(&object.object_ref(&()), "Updated", "secret updated")
             .await;
@@ -73,18 +165,13 @@ impl<S: Source> Context<S> {
     }
 
     /// Deletes targets that the object had under other names. The label finds them, the owner reference proves them (D-21).
-    pub(super) async fn remove_orphans(
+    async fn remove_orphans(
         &self,
         key: &Key,
         object: &ExternalSecret,
         secrets: &Api<Secret>,
     ) -> Result<(), Interrupted> {
-        let failure = |error: RequestError| Failure {
-            message: String::from("could not delete orphaned secrets"),
-            detail: error.to_string(),
-            retry: Retry::Backoff(None),
-            wrote: true,
-        };
+        let failure = |error: RequestError| not_cleaned_up(&error);
         let label = names::owner_label_value(&key.0, &key.1);
         for candidate in target::labelled(secrets, &label).await.map_err(failure)? {
             let metadata = &candidate.metadata;
@@ -103,4 +190,71 @@ impl<S: Source> Context<S> {
         }
         Ok(())
     }
+
+    /// Deletes a target for which the provider has nothing any more (2.9).
+    async fn delete_emptied(
+        &self,
+        object: &ExternalSecret,
+        secrets: &Api<Secret>,
+        existing: Option<TargetSecret>,
+    ) -> Result<Success, Interrupted> {
+        if let Some(existing) = existing {
+            let name = object.target_name();
+            target::delete(secrets, &existing.metadata)
+                .await
+                .map_err(|error| outcome::not_deleted(error, name))?;
+            info!("deleted secret {name}: the provider has nothing for it");
+            self.events
+                .normal(&object.object_ref(&()), "Deleted", outcome::DELETED)
+                .await;
+        }
+        Ok(Success {
+            achievement: Achievement::Deleted,
+            binding: None,
+            is_valid: false,
+        })
+    }
+
+    /// What is left to do for an object that is being deleted, whether or not it still carries our finalizer (2.12). A target that
+    /// it owns goes with it in any case.
+    pub(super) async fn clean_up(
+        &self,
+        key: &Key,
+        object: &ExternalSecret,
+    ) -> Result<(), RequestError> {
+        let wanted = &object.spec.target;
+        if wanted.deletion_policy() != DeletionPolicy::Delete || wanted.manifest.is_some() {
+            return Ok(());
+        }
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &key.0);
+        let name = object.target_name();
+        let Some(metadata) = target::read_metadata(&secrets, name).await? else {
+            return Ok(());
+        };
+        if metadata.deletion_timestamp.is_none() && mutate::is_controlled_by(&metadata, object) {
+            target::delete(&secrets, &metadata).await?;
+            info!("deleted secret {name} together with its ExternalSecret");
+        }
+        Ok(())
+    }
 }
+
+/// Whether the object may own Secrets of other names than its target's. Asking the API server costs a request, so it is asked only
+/// if the object was bound to another Secret, did not own its target until now, or failed the last time, which may have been
+/// after it was bound and before the clean-up.
+fn may_have_orphans(object: &ExternalSecret, existing: Option<&TargetSecret>) -> bool {
+    if object.spec.target.creation_policy() != CreationPolicy::Owner {
+        return false;
+    }
+    let was_bound_elsewhere = object
+        .status
+        .as_ref()
+        .and_then(|status| status.binding.as_ref())
+        .is_some_and(|binding| binding.name != object.target_name());
+    was_bound_elsewhere
+        || super::record::ready(object).is_some_and(|status| status != ConditionStatus::True)
+        || existing.is_some_and(|target| !mutate::is_controlled_by(&target.metadata, object))
+}
+
+#[cfg(test)]
+mod tests;

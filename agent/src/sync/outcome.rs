@@ -24,8 +24,8 @@ pub(super) struct Failure {
     /// Text of the event: the whole chain.
     pub(super) detail: String,
     pub(super) retry: Retry,
-    /// Whether a write of the target was tried.
-    pub(super) wrote: bool,
+    /// Whether the binding names the target from now on: an existing one was to be updated (1.2).
+    pub(super) binds: bool,
 }
 
 /// When a failed object is looked at again.
@@ -55,18 +55,56 @@ impl From<Failure> for Interrupted {
 }
 
 /// What a successful pass says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Success {
-    pub(super) message: &'static str,
+    /// What was achieved.
+    pub(super) achievement: Achievement,
     /// The target, if one was written.
     pub(super) binding: Option<String>,
+    /// Whether the target is as it should be now. One that is not is looked for again (2.13).
+    pub(super) is_valid: bool,
 }
 
-/// Message of a delivered sync.
-pub(super) const SYNCED: &str = "secret synced";
+/// The ways in which a pass succeeds (2.16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Achievement {
+    /// The target holds what the provider has, or there is none to write.
+    Synced,
+    /// The provider has nothing, and the target stays.
+    Retained,
+    /// The provider has nothing, and the target is gone.
+    Deleted,
+    /// There is no target to merge into.
+    Missing,
+}
+
 /// Message where a target could not be made or written.
 const NOT_UPDATED: &str = "could not update secret";
-/// Message where the provider has nothing.
-pub(super) const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
+/// Message where a target could not be deleted.
+const NOT_DELETED: &str = "could not delete secret";
+
+// === impl Achievement ===
+
+impl Achievement {
+    /// Reason and message of the condition.
+    fn says(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Synced => (reasons::SECRET_SYNCED, "secret synced"),
+            Self::Retained => (
+                reasons::SECRET_SYNCED,
+                "secret retained due to DeletionPolicy=Retain",
+            ),
+            Self::Deleted => (reasons::SECRET_DELETED, DELETED),
+            Self::Missing => (
+                reasons::SECRET_MISSING,
+                "secret will not be created due to CreationPolicy=Merge",
+            ),
+        }
+    }
+}
+
+/// What condition and event say about a target that the deletion policy removed.
+pub(super) const DELETED: &str = "secret deleted due to DeletionPolicy=Delete";
 
 /// The status after a failure.
 pub(super) fn failed(
@@ -77,7 +115,7 @@ pub(super) fn failed(
     let mut status = object.status.clone().unwrap_or_default();
     bind(
         &mut status,
-        failure.wrote.then(|| object.target_name().to_owned()),
+        failure.binds.then(|| object.target_name().to_owned()),
     );
     let condition = Condition::ready(
         ConditionStatus::False,
@@ -98,7 +136,50 @@ pub(super) fn not_fetched(error: &ResolveError) -> Failure {
             Some(FailureClass::StoreNotReady) => Retry::Store,
             _ => Retry::Backoff(error.retry_after()),
         },
-        wrote: false,
+        binds: false,
+    }
+}
+
+/// The failure for a target that should go and may not (2.9, D-20).
+pub(super) fn not_deletable(detail: String) -> Failure {
+    Failure {
+        message: NOT_DELETED.to_owned(),
+        detail,
+        retry: Retry::Never,
+        binds: false,
+    }
+}
+
+/// The outcome of a failed deletion of the target.
+pub(super) fn not_deleted(error: RequestError, name: &str) -> Interrupted {
+    match error {
+        RequestError::Conflict(_) => Interrupted::Again(error),
+        error => Interrupted::Failed(Failure {
+            message: NOT_DELETED.to_owned(),
+            detail: format!("unable to delete secret {name}: {error}"),
+            retry: Retry::Backoff(None),
+            binds: false,
+        }),
+    }
+}
+
+/// The failure of the clean-up after a rename, whose new target is written.
+pub(super) fn not_cleaned_up(error: &RequestError) -> Failure {
+    Failure {
+        message: String::from("could not delete orphaned secrets"),
+        detail: error.to_string(),
+        retry: Retry::Backoff(None),
+        binds: true,
+    }
+}
+
+/// The failure for content that an immutable target keeps from being written (2.11).
+pub(super) fn immutable(name: &str) -> Failure {
+    Failure {
+        message: String::from("could not update secret, target is immutable"),
+        detail: format!("unable to update secret {name}: secret is immutable"),
+        retry: Retry::Never,
+        binds: true,
     }
 }
 
@@ -114,12 +195,8 @@ pub(super) fn succeeded(
     status.refresh_time = Some(Time(started));
     status.synced_resource_version = Some(names::current_version(object));
     bind(&mut status, success.binding.clone());
-    let condition = Condition::ready(
-        ConditionStatus::True,
-        reasons::SECRET_SYNCED,
-        success.message,
-        started,
-    );
+    let (reason, message) = success.achievement.says();
+    let condition = Condition::ready(ConditionStatus::True, reason, message, started);
     conditions::set(&mut status.conditions, condition);
     status
 }
@@ -144,7 +221,7 @@ pub(super) fn owned_by_other(error: &OwnedByOther, existing: Option<&str>) -> Fa
         message: message.to_owned(),
         detail: format!("{prefix}{error}"),
         retry: Retry::Never,
-        wrote: false,
+        binds: existing.is_some(),
     }
 }
 
@@ -162,7 +239,7 @@ pub(super) fn not_rendered(error: &TemplateError, existing: Option<&str>) -> Fai
         } else {
             Retry::Backoff(None)
         },
-        wrote: false,
+        binds: existing.is_some(),
     }
 }
 
@@ -187,7 +264,7 @@ pub(super) fn not_written(
                 message: NOT_UPDATED.to_owned(),
                 detail: format!("{prefix}{reason}"),
                 retry: Retry::Backoff(None),
-                wrote: true,
+                binds: updated.is_some(),
             })
         }
     }

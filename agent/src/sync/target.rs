@@ -129,6 +129,16 @@ pub(super) async fn read(
         .map(TargetSecret::from))
 }
 
+/// Reads the metadata of a target: its values stay where they are.
+pub(super) async fn read_metadata(
+    secrets: &Api<Secret>,
+    name: &str,
+) -> Result<Option<ObjectMeta>, RequestError> {
+    Ok(bounded(secrets.get_metadata_opt(name))
+        .await?
+        .map(|secret| secret.metadata))
+}
+
 /// Creates a target.
 pub(super) async fn create(
     secrets: &Api<Secret>,

@@ -33,6 +33,13 @@ struct State {
     targets: HashMap<Key, String>,
     /// Resource versions that a write of ours has replaced, by namespace and name of the ExternalSecret.
     replaced: HashMap<Key, Vec<String>>,
+    /// Namespaces and names of the Secrets with our label.
+    managed: HashSet<Key>,
+    /// Those of the list that the watch of Secrets is reading, if it is.
+    listed_targets: Option<HashSet<Key>>,
+    /// UIDs of targets that the watch lost sight of, by namespace and name of the ExternalSecret, until a pass or a change of
+    /// either.
+    lost: HashMap<Key, String>,
 }
 
 // === impl Watched ===
@@ -90,16 +97,52 @@ impl Watched {
         self.state.lock().forget(key);
     }
 
-    /// The ExternalSecrets whose target this Secret is.
-    pub(super) fn owners_of(&self, secret: &PartialObjectMeta<Secret>) -> Vec<Key> {
-        let namespace = secret.namespace().unwrap_or_default();
-        let state = self.state.lock();
-        let names = state.writers.get(&(namespace.clone(), secret.name_any()));
-        names
-            .into_iter()
-            .flatten()
-            .map(|name| (namespace.clone(), name.clone()))
-            .collect()
+    /// Takes note of a watch event about Secrets with our label and returns the ExternalSecrets whose targets it concerns.
+    pub(super) fn note_target(&self, event: &Event<PartialObjectMeta<Secret>>) -> Vec<Key> {
+        let mut state = self.state.lock();
+        match event {
+            Event::Apply(secret) | Event::InitApply(secret) => {
+                let target = target_key(secret);
+                if let Some(listed) = &mut state.listed_targets {
+                    listed.insert(target.clone());
+                }
+                let writers = state.writers_of(&target);
+                for writer in &writers {
+                    state.lost.remove(writer);
+                }
+                state.managed.insert(target);
+                writers
+            }
+            Event::Delete(secret) => {
+                let target = target_key(secret);
+                let writers = state.writers_of(&target);
+                for writer in &writers {
+                    // Deleted, or its label was: only a look can tell.
+                    let uid = secret.uid().unwrap_or_default();
+                    state.lost.insert(writer.clone(), uid);
+                }
+                state.managed.remove(&target);
+                writers
+            }
+            Event::Init => {
+                state.listed_targets = Some(HashSet::new());
+                Vec::new()
+            }
+            Event::InitDone => {
+                // Deletions while the watch was broken are not told: what the new list lacks is gone.
+                let listed = state.listed_targets.take().unwrap_or_default();
+                let gone: Vec<Key> = state.managed.difference(&listed).cloned().collect();
+                let writers = gone.iter().flat_map(|target| state.writers_of(target));
+                let writers = writers.collect();
+                state.managed = listed;
+                writers
+            }
+        }
+    }
+
+    /// The UID of the target, if nothing but its disappearance from the watch was heard of since the last pass.
+    pub(super) fn take_lost(&self, key: &Key) -> Option<String> {
+        self.state.lock().lost.remove(key)
     }
 
     /// Takes note that a write of ours has replaced the version `old` of an object.
@@ -144,6 +187,9 @@ impl State {
         let known = self.known.get(&key);
         let is_new = known.is_none_or(|known| differs(known.meta(), object.meta()));
         self.known.insert(key.clone(), Arc::new(object));
+        if is_new {
+            self.lost.remove(&key);
+        }
         is_new.then_some(key)
     }
 
@@ -172,8 +218,15 @@ impl State {
         }
     }
 
+    /// The ExternalSecrets whose target this is.
+    fn writers_of(&self, target: &Key) -> Vec<Key> {
+        let names = self.writers.get(target).into_iter().flatten();
+        names.map(|name| (target.0.clone(), name.clone())).collect()
+    }
+
     fn forget(&mut self, key: &Key) {
         self.known.remove(key);
+        self.lost.remove(key);
         self.unpoint(key);
         self.replaced.remove(key);
     }
@@ -187,6 +240,10 @@ fn differs(old: &ObjectMeta, new: &ObjectMeta) -> bool {
         || old.annotations != new.annotations
         || old.finalizers != new.finalizers
         || old.deletion_timestamp != new.deletion_timestamp
+}
+
+fn target_key(secret: &PartialObjectMeta<Secret>) -> Key {
+    (secret.namespace().unwrap_or_default(), secret.name_any())
 }
 
 pub(super) fn key(object: &Guarded) -> Key {
@@ -212,15 +269,20 @@ mod tests {
         .unwrap()))
     }
 
-    fn owners(watched: &Watched, secret: &str) -> Vec<String> {
-        let secret =
-            serde_json::from_value(json!({ "metadata": { "name": secret, "namespace": "a" } }))
-                .unwrap();
-        watched
-            .owners_of(&secret)
-            .into_iter()
-            .map(|(_, name)| name)
-            .collect()
+    fn secret(name: &str, uid: &str) -> PartialObjectMeta<Secret> {
+        serde_json::from_value(
+            json!({ "metadata": { "name": name, "namespace": "a", "uid": uid } }),
+        )
+        .unwrap()
+    }
+
+    fn note_target(watched: &Watched, event: Event<PartialObjectMeta<Secret>>) -> Vec<String> {
+        let touched = watched.note_target(&event);
+        touched.into_iter().map(|(_, name)| name).collect()
+    }
+
+    fn owners(watched: &Watched, name: &str) -> Vec<String> {
+        note_target(watched, Event::Apply(secret(name, "u")))
     }
 
     #[test]
@@ -236,6 +298,55 @@ mod tests {
         assert_eq!(owners(&watched, "other"), ["one", "three"]);
         watched.note(Event::Delete(object("two", "shared")), &metrics);
         assert_eq!(owners(&watched, "shared"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_target_that_only_vanished_from_the_watch_is_remembered_by_its_uid() {
+        // externalsecret.md 2.1
+        let (watched, metrics) = (Watched::default(), Metrics::default());
+        let key = (String::from("a"), String::from("one"));
+        watched.note(Event::InitApply(object("one", "shared")), &metrics);
+        let vanish = || note_target(&watched, Event::Delete(secret("shared", "u")));
+        assert_eq!(vanish(), ["one"]);
+        assert_eq!(watched.take_lost(&key).as_deref(), Some("u"));
+        assert_eq!(watched.take_lost(&key), None, "it was told once");
+        // A change of either is another reason to look.
+        vanish();
+        watched.note(Event::Apply(object("one", "shared")), &metrics);
+        assert_eq!(watched.take_lost(&key).as_deref(), Some("u"), "no change");
+        vanish();
+        let mut changed = object("one", "shared");
+        changed.meta_mut().generation = Some(2);
+        watched.note(Event::Apply(changed), &metrics);
+        assert_eq!(watched.take_lost(&key), None);
+        vanish();
+        note_target(&watched, Event::Apply(secret("shared", "v")));
+        assert_eq!(watched.take_lost(&key), None);
+        vanish();
+        watched.note(Event::Delete(object("one", "shared")), &metrics);
+        assert_eq!(watched.take_lost(&key), None);
+    }
+
+    #[test]
+    fn targets_that_a_new_list_lacks_are_looked_at() {
+        let (watched, metrics) = (Watched::default(), Metrics::default());
+        for name in ["x", "y", "z"] {
+            watched.note(Event::InitApply(object(name, name)), &metrics);
+        }
+        let list = |names: &[&str]| {
+            let mut touched = note_target(&watched, Event::Init);
+            for name in names {
+                touched.extend(note_target(&watched, Event::InitApply(secret(name, "u"))));
+            }
+            touched.extend(note_target(&watched, Event::InitDone));
+            touched.sort();
+            touched
+        };
+        assert_eq!(list(&["x", "y"]), ["x", "y"]);
+        note_target(&watched, Event::Apply(secret("z", "u")));
+        note_target(&watched, Event::Delete(secret("x", "u")));
+        assert_eq!(list(&["y"]), ["y", "z"]);
+        assert_eq!(list(&["y"]), ["y"]);
     }
 
     #[test]
@@ -266,25 +377,34 @@ mod tests {
 
     #[test]
     fn a_change_of_the_status_alone_deserves_no_pass() {
-        // externalsecret.md 2.1
+        // E102
         let (watched, metrics) = (Watched::default(), Metrics::default());
-        let version = |generation: i64, labels: serde_json::Value, status: &str| {
-            DeserializeGuard(Ok(serde_json::from_value(json!({
-                "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
-                "metadata": { "name": "x", "namespace": "a", "uid": "1", "generation": generation, "labels": labels },
-                "spec": {}, "status": { "syncedResourceVersion": status },
-            }))
-            .unwrap()))
-        };
+        let mut object = json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+            "metadata": { "name": "x", "namespace": "a", "uid": "1", "generation": 1 },
+            "spec": {}, "status": {},
+        });
         let key = (String::from("a"), String::from("x"));
-        let note = |object| watched.note(Event::Apply(object), &metrics);
-        assert_eq!(note(version(1, json!({}), "1")), Some(key.clone()));
-        assert_eq!(note(version(1, json!({}), "2")), None);
-        assert_eq!(note(version(2, json!({}), "2")), Some(key.clone()));
+        let mut change = |parent: &str, field: &str, value: serde_json::Value| {
+            object.pointer_mut(parent).unwrap()[field] = value;
+            let object = DeserializeGuard(Ok(serde_json::from_value(object.clone()).unwrap()));
+            watched.note(Event::Apply(object), &metrics)
+        };
         assert_eq!(
-            note(version(2, json!({ "a": "b" }), "2")),
+            change("/status", "syncedResourceVersion", json!("1")),
             Some(key.clone())
         );
+        assert_eq!(change("/status", "syncedResourceVersion", json!("2")), None);
+        for (field, value) in [
+            ("generation", json!(2)),
+            ("labels", json!({ "a": "b" })),
+            ("annotations", json!({ "a": "b" })),
+            ("finalizers", json!(["example.com/x"])),
+            ("deletionTimestamp", json!("2024-03-05T12:00:00Z")),
+        ] {
+            let touched = change("/metadata", field, value);
+            assert_eq!(touched.as_ref(), Some(&key), "{field}");
+        }
         let seen = watched.get(&key).unwrap();
         let status = seen.0.as_ref().unwrap().status.as_ref().unwrap();
         assert_eq!(status.synced_resource_version.as_deref(), Some("2"));

@@ -762,8 +762,8 @@ async fn a_broken_object_never_disturbs_another() {
 async fn what_is_not_supported_or_not_valid_is_named() {
     for (spec, part) in [
         (
-            json!({"secretStoreRef": {"name": "s"}, "target": {"immutable": true}, "data": [{"secretKey": "k", "remoteRef": {"key": "db"}}]}),
-            "ExternalSecret app/a: spec.target.immutable is not supported yet; correct it",
+            json!({"dataFrom": [{"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]}),
+            "ExternalSecret app/a: spec.dataFrom[0].sourceRef.generatorRef is not supported yet; correct it",
         ),
         (
             json!({"secretStoreRef": {"name": "s"}, "refreshInterval": "tomorrow", "data": [{"secretKey": "k", "remoteRef": {"key": "db"}}]}),

@@ -300,7 +300,7 @@ fn sync_cleans_up_after_a_rename_once_the_new_secret_is_written() -> Result<()> 
 
 #[test]
 fn sync_refuses_what_it_cannot_honour_beside_a_good_object() -> Result<()> {
-    // externalsecret.md D-15, 1.4; nothing is silently ignored
+    // externalsecret.md D-15, 1.4, 5.1; nothing is silently ignored
     latchkey_cluster::test(async |cx| {
         let rig = Rig::start(&cx).await?;
         rig.shelf.put("db", &[("a", "1")]);
@@ -309,8 +309,13 @@ fn sync_refuses_what_it_cannot_honour_beside_a_good_object() -> Result<()> {
             spec[field] = value;
             spec
         };
-        rig.create("immutable", with("target", json!({ "immutable": true })))
+        let generator = json!({ "generatorRef": { "kind": "UUID", "name": "u" } });
+        let entry =
+            json!({ "secretKey": "a", "remoteRef": { "key": "db" }, "sourceRef": generator });
+        rig.create("generator", with("data", json!([entry])))
             .await?;
+        let manifest = json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap" } });
+        rig.create("manifest", with("target", manifest)).await?;
         rig.create("duration", with("refreshInterval", json!("nonsense")))
             .await?;
         let twice = json!({ "secretKey": "a", "remoteRef": { "key": "db", "property": "a" } });
@@ -318,16 +323,19 @@ fn sync_refuses_what_it_cannot_honour_beside_a_good_object() -> Result<()> {
             .await?;
         rig.create("good", extract("db")).await?;
         rig.synced("good").await?;
-        let message = "spec.target.immutable is not supported yet";
-        rig.failed("immutable", message).await?;
-        rig.event("immutable", "UpdateFailed", message).await?;
+        let message = "spec.dataFrom[0].sourceRef.generatorRef is not supported yet";
+        rig.failed("generator", message).await?;
+        rig.event("generator", "UpdateFailed", message).await?;
+        rig.failed("manifest", "invalid generic target").await?;
+        let gate = "generic targets are disabled. Enable with --unsafe-allow-generic-targets flag";
+        rig.event("manifest", "UpdateFailed", gate).await?;
         rig.failed(
             "duration",
             "spec.refreshInterval \"nonsense\" is not a duration such as 90s, 15m or 1h30m",
         )
         .await?;
         rig.failed("twice", "duplicate secretKey found: a").await?;
-        for name in ["immutable", "duration", "twice"] {
+        for name in ["generator", "manifest", "duration", "twice"] {
             ensure!(
                 rig.secrets.get_opt(name).await?.is_none(),
                 "{name} made a secret"

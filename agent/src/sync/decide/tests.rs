@@ -55,6 +55,11 @@ fn intact() -> TargetSecret {
     )
 }
 
+/// Decides as after a change of the object.
+fn plan(object: &ExternalSecret, target: Option<&TargetSecret>, now: Timestamp) -> Plan {
+    super::plan(object, target, None, now)
+}
+
 fn managed() -> Value {
     json!({ "reconcile.external-secrets.io/managed": "true" })
 }
@@ -220,7 +225,7 @@ fn volume_only_objects_are_resolved_once_per_change() {
     let mut changed = synced(volumes(), 1);
     changed.metadata.generation = Some(9);
     assert_eq!(plan(&changed, None, now()), Plan::Resolve);
-    assert_eq!(after_success(&synced(volumes(), 0), now()), None);
+    assert_eq!(after_success(&synced(volumes(), 0), true, now()), None);
 }
 
 #[test]
@@ -232,8 +237,16 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             "spec.refreshInterval \"nonsense\" is not a duration such as 90s, 15m or 1h30m",
         ),
         (
-            json!({ "target": { "immutable": true } }),
-            "spec.target.immutable is not supported yet",
+            json!({ "dataFrom": [{ "sourceRef": { "generatorRef": { "kind": "UUID", "name": "u" } } }] }),
+            "spec.dataFrom[0].sourceRef.generatorRef is not supported yet",
+        ),
+        (
+            json!({ "syncWindows": { "kind": "deny", "windows": [{ "schedule": "@daily", "duration": "1d" }] } }),
+            "spec.syncWindows.windows[].duration \"1d\" is not a duration such as 90s, 15m or 1h30m",
+        ),
+        (
+            json!({ "target": { "deletionPolicy": "Delete", "creationPolicy": "CreateOrMerge" } }),
+            "deletionPolicy=Delete must not be used when the controller doesn't own the secret. Please set creationPolicy=Owner",
         ),
         (
             json!({ "data": [] }),
@@ -246,7 +259,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     ] {
         assert_eq!(
             plan(&object(spec), None, now()),
-            Plan::Refuse(message.to_owned())
+            Plan::refuse(message.to_owned())
         );
     }
 }
@@ -254,16 +267,276 @@ fn what_cannot_be_honoured_is_refused_by_name() {
 #[test]
 fn the_next_look_is_when_the_interval_has_passed() {
     // externalsecret.md 2.13
-    let pause = |interval: &str, age: i64| {
-        let object = synced(object(json!({ "refreshInterval": interval })), age);
-        let parsed = object.spec.refresh_interval().unwrap();
-        next_refresh(&object, parsed, now())
+    let pause = |spec: Value, age: i64, is_valid: bool| {
+        after_success(&synced(object(spec), age), is_valid, now())
     };
-    assert_eq!(pause("1m", 20), Some(Duration::from_millis(40_010)));
-    assert_eq!(pause("0s", 20), None);
-    assert_eq!(pause("-1s", 20), None);
-    assert_eq!(pause("1m", 90), Some(OVERDUE_PAUSE));
-    assert_eq!(pause("1m", -90), Some(OVERDUE_PAUSE));
+    let every = |interval: &str| json!({ "refreshInterval": interval });
+    assert_eq!(
+        pause(every("1m"), 20, true),
+        Some(Duration::from_millis(40_010))
+    );
+    assert_eq!(pause(every("0s"), 20, true), None);
+    assert_eq!(pause(every("-1s"), 20, true), None);
+    assert_eq!(pause(every("1m"), 90, true), Some(OVERDUE_PAUSE));
+    assert_eq!(pause(every("1m"), -90, true), Some(OVERDUE_PAUSE));
+    // D-01: where time changes nothing there is nothing to wait for, unless the target is missing.
+    for policy in ["CreatedOnce", "OnChange"] {
+        let spec = json!({ "refreshInterval": "1m", "refreshPolicy": policy });
+        assert_eq!(pause(spec.clone(), 90, true), None, "{policy}");
+        assert_eq!(
+            pause(spec, 90, false),
+            Some(Duration::from_millis(60_010)),
+            "{policy}"
+        );
+        let never = json!({ "refreshInterval": "0s", "refreshPolicy": policy });
+        assert_eq!(pause(never, 90, false), None, "{policy}");
+    }
+}
+
+#[test]
+fn objects_that_are_created_once_ignore_every_change() {
+    // E097, E098, E099
+    let once = || object(json!({ "refreshPolicy": "CreatedOnce", "refreshInterval": "1s" }));
+    let mut changed = synced(once(), 99);
+    changed.metadata.generation = Some(9);
+    let labels = changed.metadata.labels.get_or_insert_default();
+    labels.insert("x".into(), "y".into());
+    let mut without_time = synced(once(), 1);
+    without_time.status.as_mut().unwrap().refresh_time = None;
+    let mut without_version = synced(once(), 1);
+    without_version
+        .status
+        .as_mut()
+        .unwrap()
+        .synced_resource_version = None;
+    for (name, object, expected) in [
+        ("never synced", once(), Plan::Resolve),
+        ("no version", without_version, Plan::Resolve),
+        ("no time", without_time, Plan::Resolve),
+        ("synced", synced(once(), 9999), Plan::Rest(None)),
+        ("changed", changed, Plan::Rest(None)),
+    ] {
+        assert_eq!(plan(&object, Some(&intact()), now()), expected, "{name}");
+    }
+    // A damaged target is repaired all the same (2.10, E030, E034).
+    assert_eq!(plan(&synced(once(), 1), None, now()), Plan::Resolve);
+}
+
+#[test]
+fn objects_that_refresh_on_change_do_so_on_any_change_and_never_by_time() {
+    // E100
+    let on_change = || object(json!({ "refreshPolicy": "OnChange", "refreshInterval": "1s" }));
+    let change = |edit: fn(&mut ExternalSecret)| {
+        let mut object = synced(on_change(), 1);
+        edit(&mut object);
+        object
+    };
+    for (name, object, expected) in [
+        ("never synced", on_change(), Plan::Resolve),
+        (
+            "no time",
+            change(|o| o.status.as_mut().unwrap().refresh_time = None),
+            Plan::Resolve,
+        ),
+        (
+            "another version",
+            change(|o| o.status.as_mut().unwrap().synced_resource_version = Some("2-x".into())),
+            Plan::Resolve,
+        ),
+        ("synced", synced(on_change(), 9999), Plan::Rest(None)),
+        (
+            "annotation",
+            change(|o| {
+                let annotations = o.metadata.annotations.get_or_insert_default();
+                annotations.insert("x".into(), "y".into());
+            }),
+            Plan::Resolve,
+        ),
+        (
+            "spec",
+            change(|o| o.metadata.generation = Some(4)),
+            Plan::Resolve,
+        ),
+    ] {
+        assert_eq!(plan(&object, Some(&intact()), now()), expected, "{name}");
+    }
+}
+
+#[test]
+fn windows_hold_back_nothing_but_refreshes_that_time_makes_due() {
+    // externalsecret.md 2.5, D-01
+    let windows =
+        json!({ "kind": "allow", "windows": [{ "schedule": "0 0 30 2 *", "duration": "1h" }] });
+    let gated = |policy: &str| {
+        object(
+            json!({ "refreshInterval": "1m", "refreshPolicy": policy, "syncWindows": windows.clone() }),
+        )
+    };
+    let changed = |mut object: ExternalSecret| {
+        object.metadata.generation = Some(9);
+        object
+    };
+    let longest = Plan::Rest(Some(Duration::from_secs(420)));
+    let periodic = || gated("Periodic");
+    for (name, object, target, expected) in [
+        ("first", periodic(), Some(intact()), Plan::Resolve),
+        ("due", synced(periodic(), 61), Some(intact()), longest),
+        (
+            "not due",
+            synced(periodic(), 50),
+            Some(intact()),
+            Plan::Rest(Some(Duration::from_millis(10_010))),
+        ),
+        (
+            "changed",
+            changed(synced(periodic(), 61)),
+            Some(intact()),
+            Plan::Resolve,
+        ),
+        ("missing", synced(periodic(), 61), None, Plan::Resolve),
+        (
+            "another policy",
+            changed(synced(gated("OnChange"), 61)),
+            Some(intact()),
+            Plan::Resolve,
+        ),
+    ] {
+        assert_eq!(plan(&object, target.as_ref(), now()), expected, "{name}");
+    }
+}
+
+#[test]
+fn whether_a_target_is_valid_depends_on_the_creation_policy() {
+    // externalsecret.md 2.10; E001 to E008, E013
+    let wrong = || {
+        target(
+            managed(),
+            json!({ "reconcile.external-secrets.io/data-hash": "zzz" }),
+            "abc",
+        )
+    };
+    for (policy, target, expected) in [
+        ("Owner", None, false),
+        ("Owner", Some(target(managed(), json!({}), "abc")), false),
+        ("Owner", Some(wrong()), false),
+        ("Owner", Some(intact()), true),
+        ("Orphan", Some(wrong()), true),
+        ("Orphan", None, true),
+        ("CreateOrMerge", None, false),
+        ("CreateOrMerge", Some(intact()), true),
+        ("Merge", None, false),
+        ("Merge", Some(wrong()), false),
+        ("Merge", Some(intact()), true),
+        ("None", None, true),
+    ] {
+        let object = object(json!({ "target": { "creationPolicy": policy } }));
+        assert_eq!(is_valid(&object, target.as_ref()), expected, "{policy}");
+    }
+}
+
+#[test]
+fn losing_the_label_is_repaired_when_something_else_gives_a_reason_to_look() {
+    // externalsecret.md 2.1, 2.2 step 8
+    let unlabelled = target(json!({}), json!({}), "abc");
+    let look = |object: &ExternalSecret, lost: Option<&str>| {
+        super::plan(object, Some(&unlabelled), lost, now())
+    };
+    let fresh = synced(object(json!({ "refreshInterval": "1m" })), 20);
+    assert_eq!(
+        look(&fresh, Some("s")),
+        Plan::Rest(Some(Duration::from_millis(40_010)))
+    );
+    assert_eq!(look(&fresh, None), Plan::Adopt, "the object has changed");
+    assert_eq!(
+        look(&fresh, Some("former")),
+        Plan::Adopt,
+        "deleted and made anew"
+    );
+    let due = synced(object(json!({ "refreshInterval": "1m" })), 61);
+    assert_eq!(look(&due, Some("s")), Plan::Adopt);
+}
+
+#[test]
+fn an_empty_result_means_what_the_policies_say() {
+    // externalsecret.md 2.9, D-20, X12
+    let owned = |name: &str, uid: &str| {
+        let mut target = intact();
+        let reference = json!([{ "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": name, "uid": uid, "controller": true }]);
+        target.metadata.owner_references = Some(serde_json::from_value(reference).unwrap());
+        target
+    };
+    let written = |fields: Value| {
+        let mut target = intact();
+        let entry = json!([{ "manager": "externalsecrets.external-secrets.io/web", "operation": "Update", "fieldsV1": fields }]);
+        target.metadata.managed_fields = Some(serde_json::from_value(entry).unwrap());
+        target
+    };
+    let labelled =
+        json!({ "f:metadata": { "f:labels": { "f:reconcile.external-secrets.io/managed": {} } } });
+    let data = json!({ "f:data": { "f:token": {} } });
+    let digest = json!({ "f:metadata": { "f:annotations": { "f:reconcile.external-secrets.io/data-hash": {} } } });
+    let mut taken = owned("other", "x");
+    taken.metadata.managed_fields = written(data.clone()).metadata.managed_fields;
+    let mut theirs = written(data.clone());
+    theirs.metadata.owner_references = Some(
+        serde_json::from_value(
+            json!([{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "d", "controller": true }]),
+        )
+        .unwrap(),
+    );
+    let not_ours =
+        Emptied::Refuse("unable to delete secret web: not owned by this ExternalSecret".to_owned());
+    let not_owner = Emptied::Refuse(
+        "unable to delete secret web: creationPolicy=Orphan is not Owner".to_owned(),
+    );
+    for (creation, deletion, target, expected) in [
+        ("Owner", "Retain", Some(owned("web", "u")), Emptied::Retain),
+        ("Merge", "Merge", Some(intact()), Emptied::Write),
+        ("Owner", "Merge", None, Emptied::Write),
+        ("Owner", "Delete", None, Emptied::Delete),
+        ("Owner", "Delete", Some(owned("web", "u")), Emptied::Delete),
+        (
+            "Owner",
+            "Delete",
+            Some(owned("other", "x")),
+            not_ours.clone(),
+        ),
+        ("Owner", "Delete", Some(intact()), not_ours.clone()),
+        ("Owner", "Delete", Some(written(labelled)), not_ours.clone()),
+        ("Owner", "Delete", Some(written(data)), Emptied::Delete),
+        ("Owner", "Delete", Some(written(digest)), Emptied::Delete),
+        ("Owner", "Delete", Some(taken), not_ours.clone()),
+        ("Owner", "Delete", Some(theirs), not_ours),
+        (
+            "Orphan",
+            "Delete",
+            Some(owned("web", "u")),
+            not_owner.clone(),
+        ),
+        ("Orphan", "Delete", None, not_owner),
+    ] {
+        let object =
+            object(json!({ "target": { "creationPolicy": creation, "deletionPolicy": deletion } }));
+        assert_eq!(
+            emptied(&object, target.as_ref()),
+            expected,
+            "{creation} {deletion}"
+        );
+    }
+}
+
+#[test]
+fn targets_of_other_kinds_are_refused_in_the_words_of_the_gate() {
+    // externalsecret.md 5.1, E181
+    let manifest = json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap" } });
+    assert_eq!(
+        plan(&object(json!({ "target": manifest })), None, now()),
+        Plan::Refuse {
+            message: "invalid generic target".to_owned(),
+            detail: "generic targets are disabled. Enable with --unsafe-allow-generic-targets flag"
+                .to_owned(),
+        }
+    );
 }
 
 #[test]
@@ -284,7 +557,7 @@ fn a_template_that_breaks_a_rule_is_told_as_a_template_that_fails() {
             None,
             now()
         ),
-        Plan::Refuse(
+        Plan::refuse(
             "either data or dataFrom should be specified\ntemplate.type=\"bootstrap.kubernetes.io/token\" is not allowed"
                 .to_owned()
         )

@@ -3,6 +3,37 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// The target with new content.
+fn desired(
+    object: &ExternalSecret,
+    existing: Option<&TargetSecret>,
+    rendered: Rendered,
+) -> Result<TargetSecret, OwnedByOther> {
+    super::desired(object, existing, Some(rendered))
+}
+
+fn with_target(mut object: ExternalSecret, change: Value) -> ExternalSecret {
+    let mut target = serde_json::to_value(&object.spec.target).unwrap();
+    let fields = change.as_object().unwrap().clone();
+    target.as_object_mut().unwrap().extend(fields);
+    object.spec.target = serde_json::from_value(target).unwrap();
+    object
+}
+
+/// What a former sync of ours has left in `managedFields`.
+fn our_fields(data: &[&str]) -> Value {
+    let data: Value = data
+        .iter()
+        .map(|key| (format!("f:{key}"), json!({})))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    json!([{ "manager": "externalsecrets.external-secrets.io/web", "operation": "Update", "fieldsV1": { "f:data": data } }])
+}
+
+fn keys(target: &TargetSecret) -> Vec<&str> {
+    target.data.keys().map(String::as_str).collect()
+}
+
 fn object(labels: Value, annotations: Value) -> ExternalSecret {
     serde_json::from_value(json!({
         "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
@@ -291,4 +322,171 @@ fn a_template_without_type_keeps_the_type_that_is_there() {
     let before = existing(json!({}));
     let target = desired(&object, Some(&before), rendered(&object, "bar")).unwrap();
     assert_eq!(target.type_.as_deref(), Some("Opaque"));
+}
+
+#[test]
+fn foreign_data_stays_only_where_the_policy_merges() {
+    // externalsecret.md 2.7, 2.8, E012, E023, E025, E029, E044
+    let before = || {
+        let mut before = existing(json!({ "managedFields": our_fields(&["stale", "kept"]) }));
+        for key in ["stale", "kept"] {
+            before
+                .data
+                .insert(key.into(), SecretValue::from("old".to_owned()));
+        }
+        before
+            .data
+            .insert("foo".into(), SecretValue::from("theirs".to_owned()));
+        before
+    };
+    for (policy, expected) in [
+        ("Owner", &["foo"][..]),
+        ("Orphan", &["foo"]),
+        ("Merge", &["foo", "theirs"]),
+        ("CreateOrMerge", &["foo", "theirs"]),
+    ] {
+        let object = with_target(
+            object(json!({ "l": "1" }), json!({})),
+            json!({ "creationPolicy": policy }),
+        );
+        let target = desired(&object, Some(&before()), rendered(&object, "bar")).unwrap();
+        assert_eq!(keys(&target), expected, "{policy}");
+        assert_eq!(target.data.get("foo"), data("bar").get("foo"), "{policy}");
+        let annotations = target.metadata.annotations.as_ref().unwrap();
+        assert_eq!(
+            annotations.get(names::DATA_HASH_ANNOTATION),
+            Some(&hash::of_secret_data(&target.data)),
+            "{policy}: the digest is over all keys"
+        );
+        // An empty result only drops what is ours.
+        let empty = Rendered::untemplated(&object, SecretData::new());
+        let target = desired(&object, Some(&before()), empty).unwrap();
+        let left: &[&str] = if expected.len() > 1 {
+            &["foo", "theirs"]
+        } else {
+            &[]
+        };
+        assert_eq!(keys(&target), left, "{policy}");
+    }
+}
+
+#[test]
+fn only_the_policy_owner_makes_the_object_the_controller() {
+    // externalsecret.md 2.8, 2.8.1, E023, E029
+    let ours = owner("ExternalSecret", "external-secrets.io/v1", "web", "new");
+    let plain =
+        json!({ "apiVersion": "example.com/v2", "kind": "Robot", "name": "r2", "uid": "r" });
+    let before = existing(json!({
+        "labels": { names::OWNER_LABEL: hash::of_text("team-a/web"), "theirs": "1" },
+        "ownerReferences": [plain, ours],
+    }));
+    let kinds = |target: &TargetSecret| -> Vec<String> {
+        let owners = target.metadata.owner_references.iter().flatten();
+        owners.map(|owner| owner.kind.clone()).collect()
+    };
+    for policy in ["Orphan", "Merge", "CreateOrMerge"] {
+        let object = with_target(
+            object(json!({}), json!({})),
+            json!({ "creationPolicy": policy }),
+        );
+        for before in [None, Some(&before)] {
+            let target = desired(&object, before, rendered(&object, "bar")).unwrap();
+            let expected: &[&str] = if before.is_some() { &["Robot"] } else { &[] };
+            assert_eq!(kinds(&target), expected, "{policy}");
+            let labels = target.metadata.labels.as_ref().unwrap();
+            assert!(!labels.contains_key(names::OWNER_LABEL), "{policy}");
+            assert_eq!(labels.contains_key("theirs"), before.is_some(), "{policy}");
+            assert!(labels.contains_key(names::MANAGED_LABEL), "{policy}");
+        }
+    }
+    let owner = object(json!({}), json!({}));
+    let target = desired(&owner, Some(&before), rendered(&owner, "bar")).unwrap();
+    assert_eq!(kinds(&target), ["Robot", "ExternalSecret"]);
+}
+
+#[test]
+fn a_secret_of_another_external_secret_is_refused_to_every_policy_that_writes() {
+    // externalsecret.md 2.8.1, X02, X03
+    let of_other = existing(json!({
+        "ownerReferences": [owner("ExternalSecret", "external-secrets.io/v1", "db", "x")],
+    }));
+    let of_deployment = existing(json!({
+        "ownerReferences": [owner("Deployment", "apps/v1", "web", "x")],
+    }));
+    for policy in ["Owner", "Orphan", "Merge", "CreateOrMerge"] {
+        let object = with_target(
+            object(json!({}), json!({})),
+            json!({ "creationPolicy": policy }),
+        );
+        assert_eq!(
+            desired(&object, Some(&of_other), rendered(&object, "bar")).map(drop),
+            Err(OwnedByOther::ExternalSecret("db".to_owned())),
+            "{policy}"
+        );
+        // A controller of another kind only stands in the way of a new one.
+        let target = desired(&object, Some(&of_deployment), rendered(&object, "bar"));
+        assert_eq!(target.is_ok(), policy != "Owner", "{policy}");
+    }
+}
+
+#[test]
+fn an_immutable_target_keeps_its_content_and_gets_our_marks() {
+    // externalsecret.md 2.11, E031, E033
+    let object = with_target(
+        object(json!({ "mine": "1" }), json!({})),
+        json!({ "immutable": true }),
+    );
+    assert!(!keeps_content(&object, None));
+    let new = desired(&object, None, rendered(&object, "bar")).unwrap();
+    assert_eq!((new.immutable, keys(&new)), (Some(true), vec!["foo"]));
+
+    let before = existing(json!({ "labels": { "x": "1" } }));
+    assert!(keeps_content(&object, Some(&before)));
+    let target = super::desired(&object, Some(&before), None).unwrap();
+    assert_eq!(target.immutable, Some(true));
+    assert_eq!(target.data, before.data);
+    let labels = target.metadata.labels.as_ref().unwrap();
+    assert!(labels.contains_key("x") && !labels.contains_key("mine"));
+    assert!(labels.contains_key(names::MANAGED_LABEL) && labels.contains_key(names::OWNER_LABEL));
+    let annotations = target.metadata.annotations.as_ref().unwrap();
+    assert_eq!(
+        annotations.get(names::DATA_HASH_ANNOTATION),
+        Some(&hash::of_secret_data(&before.data))
+    );
+    assert!(!same(&before, &target));
+    let again = super::desired(&object, Some(&target), None).unwrap();
+    assert!(same(&target, &again));
+    let mut thawed = target.clone();
+    thawed.immutable = None;
+    assert!(!same(&thawed, &target), "the flag alone is a difference");
+}
+
+#[test]
+fn changed_keys_are_told_by_what_happened_to_them() {
+    // E112
+    let data = |pairs: &[(&str, &str)]| -> SecretData {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), SecretValue::from((*value).to_owned())))
+            .collect()
+    };
+    for (before, after, expected) in [
+        (
+            data(&[("a", "1")]),
+            data(&[("a", "1")]),
+            "added [], updated [], removed [], emptied []",
+        ),
+        (
+            data(&[]),
+            data(&[]),
+            "added [], updated [], removed [], emptied []",
+        ),
+        (
+            data(&[("a", "1"), ("b", "1"), ("c", "1"), ("d", "")]),
+            data(&[("b", "2"), ("c", ""), ("d", ""), ("z", ""), ("e", "5")]),
+            r#"added ["e", "z"], updated ["b", "c"], removed ["a"], emptied ["c", "z"]"#,
+        ),
+    ] {
+        assert_eq!(KeyChanges::between(&before, &after).to_string(), expected);
+    }
 }

@@ -16,12 +16,12 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn failure(wrote: bool) -> Failure {
+fn failure(binds: bool) -> Failure {
     Failure {
         message: "could not update secret".into(),
         detail: "chain".into(),
         retry: Retry::Never,
-        wrote,
+        binds,
     }
 }
 
@@ -30,8 +30,9 @@ fn a_success_sets_time_version_binding_and_condition() {
     // externalsecret.md 1.2, 2.2 step 14
     let started = Timestamp::from_millisecond(1_700_000_000_900).unwrap();
     let success = Success {
-        message: SYNCED,
+        achievement: Achievement::Synced,
         binding: Some("creds".into()),
+        is_valid: true,
     };
     let status = succeeded(&object(json!({})), &success, started);
     assert_eq!(
@@ -77,7 +78,7 @@ fn a_failure_leaves_time_version_and_binding_alone() {
         Some(Binding {
             name: "creds".into()
         }),
-        "a write was tried"
+        "an update was tried"
     );
 }
 
@@ -120,4 +121,93 @@ fn what_a_template_rendered_is_not_quoted() {
         detail(true),
         "unable to update secret web: Secret \"web\" is invalid: metadata.labels: invalid"
     );
+}
+
+#[test]
+fn each_way_to_succeed_has_its_reason_and_message() {
+    // externalsecret.md 2.16, E026, E043
+    for (achievement, reason, message) in [
+        (Achievement::Synced, "SecretSynced", "secret synced"),
+        (
+            Achievement::Retained,
+            "SecretSynced",
+            "secret retained due to DeletionPolicy=Retain",
+        ),
+        (
+            Achievement::Deleted,
+            "SecretDeleted",
+            "secret deleted due to DeletionPolicy=Delete",
+        ),
+        (
+            Achievement::Missing,
+            "SecretMissing",
+            "secret will not be created due to CreationPolicy=Merge",
+        ),
+    ] {
+        let success = Success {
+            achievement,
+            binding: None,
+            is_valid: false,
+        };
+        let before = object(json!({ "binding": { "name": "old" } }));
+        let status = succeeded(&before, &success, at(0));
+        assert_eq!(status.conditions.len(), 1);
+        let condition = &status.conditions[0];
+        assert_eq!(condition.status, ConditionStatus::True);
+        assert_eq!(condition.reason.as_deref(), Some(reason));
+        assert_eq!(condition.message.as_deref(), Some(message));
+        assert!(status.refresh_time.is_some() && status.synced_resource_version.is_some());
+        assert_eq!(
+            status.binding.map(|binding| binding.name).as_deref(),
+            Some("old"),
+            "it is never cleared"
+        );
+    }
+}
+
+#[test]
+fn the_binding_is_set_once_an_existing_target_was_to_be_updated() {
+    // externalsecret.md 1.2
+    let other = OwnedByOther::ExternalSecret("db".into());
+    assert!(!owned_by_other(&other, None).binds);
+    assert!(owned_by_other(&other, Some("creds")).binds);
+    assert!(immutable("creds").binds);
+    assert!(!not_deletable("x".into()).binds);
+    for updated in [None, Some("creds")] {
+        match not_written(RequestError::Other("boom".into()), updated, false) {
+            Interrupted::Failed(failure) => assert_eq!(failure.binds, updated.is_some()),
+            Interrupted::Again(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn failures_that_only_a_change_can_mend_are_not_retried() {
+    // externalsecret.md 2.13, 2.16
+    assert_eq!(immutable("creds").retry, Retry::Never);
+    assert_eq!(
+        immutable("creds").detail,
+        "unable to update secret creds: secret is immutable"
+    );
+    assert_eq!(
+        immutable("creds").message,
+        "could not update secret, target is immutable"
+    );
+    let refused =
+        not_deletable("unable to delete secret creds: creationPolicy=Orphan is not Owner".into());
+    assert_eq!(refused.retry, Retry::Never);
+    assert_eq!(refused.message, "could not delete secret");
+    match not_deleted(RequestError::Other("boom".into()), "creds") {
+        Interrupted::Failed(failure) => {
+            assert_eq!(failure.message, "could not delete secret");
+            assert_eq!(failure.detail, "unable to delete secret creds: boom");
+            assert_eq!(failure.retry, Retry::Backoff(None));
+        }
+        Interrupted::Again(error) => panic!("{error}"),
+    }
+    let moved = RequestError::Conflict("moved".into());
+    assert!(matches!(not_deleted(moved, "creds"), Interrupted::Again(_)));
+    let orphans = not_cleaned_up(&RequestError::Other("boom".into()));
+    assert_eq!(orphans.message, "could not delete orphaned secrets");
+    assert_eq!(orphans.retry, Retry::Backoff(None));
 }

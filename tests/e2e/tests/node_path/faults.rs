@@ -127,7 +127,8 @@ fn a_broken_external_secret_or_store_never_disturbs_another() -> Result<()> {
         let mut planted = Planted::new();
         let value = planted.plant();
         let mut unsupported = external_secret("unsupported", "s", &["key"], "1h");
-        unsupported["spec"]["target"]["immutable"] = json!(true);
+        unsupported["spec"]["dataFrom"] =
+            json!([{"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]);
         cx.apply(&list(&[
             fake("f", &[("key", &value)], Value::Null),
             store("s", "f", "fake"),
@@ -152,7 +153,7 @@ fn a_broken_external_secret_or_store_never_disturbs_another() -> Result<()> {
             "FailedMount",
             &[
                 "FailedPrecondition",
-                "spec.target.immutable is not supported yet",
+                "spec.dataFrom[0].sourceRef.generatorRef is not supported yet",
             ],
         )
         .await?;
