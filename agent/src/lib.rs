@@ -5,6 +5,7 @@ pub mod api_server;
 pub mod args;
 pub mod certificates;
 pub mod cli;
+pub mod cluster_external_secrets;
 pub mod leader;
 pub mod logging;
 pub mod providers;

@@ -184,6 +184,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         allowed_provider_hosts,
         controller_class,
         enable_flood_gate,
+        enable_cluster_external_secret_reconciler,
         store_requeue_interval,
         provider_timeout,
         template_left_delimiter,
@@ -298,6 +299,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             certificates,
             store_requeue_interval,
             controller_class: class,
+            cluster_external_secrets: enable_cluster_external_secret_reconciler,
         };
         sync::Sync::new(
             client,

@@ -3,6 +3,7 @@
 //! | Module | Group and kinds |
 //! |---|---|
 //! | [`external_secret`] | `external-secrets.io/v1` ExternalSecret |
+//! | [`cluster_external_secret`] | `external-secrets.io/v1` ClusterExternalSecret |
 //! | [`secret_store`] | `secretstore.external-secrets.io/v2alpha1` SecretStore and ClusterSecretStore |
 //! | [`provider_fake`], [`provider_vault`] | `provider.secretstore.external-secrets.io/v2alpha1` Fake and HashicorpVault |
 //! | [`generator`] | `generator.external-secrets.io/v2alpha1` Generator and ClusterGenerator |
@@ -26,6 +27,7 @@
     reason = "each print column of a kind has a type"
 )]
 
+pub mod cluster_external_secret;
 pub mod conditions;
 pub mod duration;
 pub mod external_secret;

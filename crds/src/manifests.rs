@@ -9,6 +9,7 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 use crate::COMPONENT_LABEL;
+use crate::cluster_external_secret::ClusterExternalSecret;
 use crate::external_secret::ExternalSecret;
 use crate::generator::{ClusterGenerator, Generator};
 use crate::generator_state::GeneratorState;
@@ -40,6 +41,10 @@ pub fn all() -> Vec<Manifest> {
         manifest(
             "charts/latchkey/crds/external-secrets.io_externalsecrets.yaml",
             &ExternalSecret::crd(),
+        ),
+        manifest(
+            "charts/latchkey/crds/external-secrets.io_clusterexternalsecrets.yaml",
+            &ClusterExternalSecret::crd(),
         ),
         manifest(
             "charts/latchkey/crds/secretstore.external-secrets.io_secretstores.yaml",

@@ -10,9 +10,11 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::Parts;
 use crate::certificates::{self, Controller};
+use crate::cluster_external_secrets;
 use crate::leader::{self, Election};
 use crate::providers::{ProviderSource, Providers};
 use crate::shards::{self, Ownership, Shards};
@@ -30,6 +32,8 @@ pub(super) struct Settings {
     pub(super) certificates: Option<certificates::Settings>,
     pub(super) store_requeue_interval: Duration,
     pub(super) controller_class: String,
+    /// Whether ClusterExternalSecrets are handled, provided that the agent looks at all namespaces.
+    pub(super) cluster_external_secrets: bool,
 }
 
 /// The role before it runs.
@@ -44,6 +48,9 @@ pub(super) struct Sync {
 struct Work {
     certificates: Option<Controller>,
     stores: Validator,
+    client: Client,
+    /// `None` if they are left alone.
+    spread: Option<cluster_external_secrets::Metrics>,
 }
 
 /// What turning ExternalSecrets into Secrets takes.
@@ -74,6 +81,7 @@ impl Sync {
             certificates,
             store_requeue_interval,
             controller_class,
+            cluster_external_secrets,
         } = settings;
         let certificates = certificates.map(|settings| {
             let metrics = certificates::Metrics::default();
@@ -107,6 +115,13 @@ impl Sync {
             },
             metrics,
         };
+        let spread = spread(
+            cluster_external_secrets,
+            secrets.config.namespace.as_deref(),
+        );
+        if let Some(metrics) = &spread {
+            metrics.register(registry);
+        }
         let leader_metrics = leader::Metrics::default();
         leader_metrics.register(registry);
         let shard_metrics = shards::Metrics::default();
@@ -122,12 +137,14 @@ impl Sync {
             },
             shard_metrics,
         );
-        let election = Election::new(client, &namespace, &lease, identity, leader_metrics);
+        let election = Election::new(client.clone(), &namespace, &lease, identity, leader_metrics);
         Self {
             election,
             work: Arc::new(Work {
                 certificates,
                 stores,
+                client,
+                spread,
             }),
             shards,
             secrets,
@@ -161,6 +178,23 @@ impl Sync {
     }
 }
 
+/// The series of ClusterExternalSecrets, or `None` if they are left alone. They concern all namespaces, so that an agent that looks
+/// at one cannot handle them.
+fn spread(enabled: bool, namespace: Option<&str>) -> Option<cluster_external_secrets::Metrics> {
+    match (enabled, namespace) {
+        (true, None) => return Some(cluster_external_secrets::Metrics::default()),
+        (true, Some(namespace)) => {
+            info!(
+                "ClusterExternalSecrets are not handled: this agent looks at namespace {namespace} only"
+            );
+        }
+        (false, _) => {
+            info!("ClusterExternalSecrets are not handled: the reconciler is switched off")
+        }
+    }
+    None
+}
+
 /// What only the leader does, until `leading` is cancelled. Dropping it ends all of it.
 async fn lead(leading: CancellationToken, work: Arc<Work>) -> Result<(), String> {
     let mut parts = Parts {
@@ -180,6 +214,14 @@ async fn lead(leading: CancellationToken, work: Arc<Work>) -> Result<(), String>
         validating.stores.run(stop).await;
         Ok(())
     });
+    if let Some(metrics) = work.spread.clone() {
+        let (client, stop) = (work.client.clone(), leading.clone());
+        parts.spawn("the ClusterExternalSecrets", async move {
+            cluster_external_secrets::run(client, metrics, stop)
+                .await
+                .map_err(|error| error.to_string())
+        });
+    }
     parts.join().await.map_err(|error| error.to_string())
 }
 

@@ -54,6 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - --certificate-namespaces={{ include "latchkey.certificateNamespaces" . | fromJsonArray | join "," }}
 - --owner-service-account={{ include "latchkey.fullname" . }}-node
 - --store-requeue-interval={{ .Values.stores.requeueInterval }}
+- --enable-cluster-external-secret-reconciler={{ .Values.clusterExternalSecrets.enabled }}
 {{- end }}
 
 {{- define "latchkey.environment" -}}
