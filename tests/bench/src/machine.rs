@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Pause between two looks at the load.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Facts about the machine and the moment, in words.
 #[derive(Clone, Debug)]
@@ -54,21 +58,53 @@ impl Machine {
         }
     }
 
+    /// As [`Machine::look`], once the load has fallen enough for figures to mean something, and after `patience` in any case.
+    pub(crate) fn look_when_quiet(root: &Path, patience: Duration, say: &dyn Fn(&str)) -> Self {
+        let begun = Instant::now();
+        let mut machine = Self::look(root);
+        if machine.is_busy() {
+            say("waiting for the machine to become quiet");
+        }
+        while machine.is_busy() && begun.elapsed() < patience {
+            std::thread::sleep(PAUSE);
+            machine = Self::look(root);
+        }
+        machine
+    }
+
     /// Whether so much else ran that the figures say little.
     pub(crate) fn is_busy(&self) -> bool {
         self.load > 0.5 * crate::stats::as_float(self.cores)
     }
 }
 
+/// The commit, marked if anything but the page of figures differs from it: another comparison may have been written there before.
 fn commit(root: &Path) -> Option<String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(root)
-        .args(["describe", "--always", "--dirty", "--abbrev=12"])
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success()).then(|| text.trim().to_owned())
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(root)
+            .args(arguments)
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    let commit = git(&["describe", "--always", "--abbrev=12"])?;
+    let page = ":(exclude)docs/performance.md";
+    let changes = git(&[
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        page,
+    ])?;
+    Some(if changes.is_empty() {
+        commit
+    } else {
+        format!("{commit}-dirty")
+    })
 }
 
 fn field<'text>(text: &'text str, key: &str) -> Option<&'text str> {

@@ -20,12 +20,13 @@ mod report;
 mod rig;
 mod rotation;
 mod stats;
+mod syncs;
 mod targets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
@@ -70,6 +71,9 @@ struct Args {
     /// Changes of the Secret in kubelet's volume; each takes a syncFrequency or more.
     #[arg(long, default_value_t = 3, value_parser = at_least_one)]
     secret_changes: usize,
+    /// ExternalSecrets that become Secrets, over 50 namespaces.
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    external_secrets: usize,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -101,7 +105,8 @@ fn run(args: &Args) -> Result<()> {
     // Only the first caller can install a provider; a second install would mean that one is there already.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
 
-    let machine = Machine::look(&args.root);
+    // What was built for this run has only just ended.
+    let machine = Machine::look_when_quiet(&args.root, PATIENCE, &say);
     if machine.is_busy() {
         say(&format!(
             "the machine is busy (load {:.1} on {} processors): the figures will say little",
@@ -122,6 +127,7 @@ fn run(args: &Args) -> Result<()> {
         volumes: args.volumes,
         changes: args.changes,
         secret_changes: args.secret_changes,
+        external_secrets: args.external_secrets,
     };
     let figures = runtime.block_on(measure::run(
         &cluster,
@@ -141,6 +147,9 @@ fn run(args: &Args) -> Result<()> {
     }
     Ok(())
 }
+
+/// Longest wait for a quiet machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Says what goes on, with the time since the first word.
 fn say(text: &str) {

@@ -17,6 +17,7 @@ use crate::process::Memory;
 use crate::rig::{Rig, SHARED, own};
 use crate::rotation::{self, Rotations};
 use crate::say;
+use crate::syncs::{self, Pass};
 
 /// Time for an agent to come to rest before its memory is read.
 const REST: Duration = Duration::from_secs(15);
@@ -40,6 +41,8 @@ pub(crate) struct Extent {
     pub(crate) changes: usize,
     /// Changes of the Secret.
     pub(crate) secret_changes: usize,
+    /// ExternalSecrets that become Secrets.
+    pub(crate) external_secrets: usize,
 }
 
 /// The agent at one moment.
@@ -73,6 +76,7 @@ pub(crate) struct Figures {
     pub(crate) fetched: Fetched,
     pub(crate) batches: Vec<Batch>,
     pub(crate) rotations: Rotations,
+    pub(crate) syncs: Vec<Pass>,
     pub(crate) images: Vec<(String, Size)>,
 }
 
@@ -118,6 +122,8 @@ pub(crate) async fn run(
     ));
     let rotations = rotation::measure(&rig, extent.changes, extent.secret_changes).await?;
     held.push(at_rest(&rig, "after all of this, nothing mounted").await?);
+    // Last, because the agent is started anew for it.
+    let syncs = syncs::measure(&rig, extent.external_secrets).await?;
     Ok(Figures {
         machine,
         kubernetes: rig.kubernetes().await?,
@@ -130,6 +136,7 @@ pub(crate) async fn run(
         fetched,
         batches,
         rotations,
+        syncs,
         images: sizes(images)?,
     })
 }

@@ -14,6 +14,7 @@ use crate::pods::{Batch, Source};
 use crate::process::Memory;
 use crate::rig::INTERVAL;
 use crate::stats::{Samples, as_float, median};
+use crate::syncs::Pass;
 
 /// What is replaced in a page by [`write_into`]: everything between these two lines.
 const BEGIN: &str = "<!-- begin: written by `make bench` -->";
@@ -28,6 +29,7 @@ pub(crate) fn render(figures: &Figures) -> String {
         publish(figures),
         pods(figures),
         rotation(figures),
+        syncs(figures),
         memory(figures),
         images(figures),
     ] {
@@ -293,6 +295,37 @@ fn rotation(figures: &Figures) -> String {
         "max / interval",
     ];
     format!("### Rotation\n\n{}", table(&headers, &rows))
+}
+
+fn syncs(figures: &Figures) -> String {
+    let row = |pass: &Pass| {
+        vec![
+            pass.what.to_owned(),
+            pass.objects.to_string(),
+            number(Some(pass.took.as_secs_f64()), 1),
+            number(Some(pass.requests_each()), 2),
+            number(Some(pass.writes_each()), 2),
+            pass.provider_calls.to_string(),
+            number(Some(pass.cpu.as_secs_f64()), 2),
+            megabytes(pass.memory.peak),
+        ]
+    };
+    let rows: Vec<Vec<String>> = figures.syncs.iter().map(row).collect();
+    let headers = [
+        "ExternalSecrets to Secrets",
+        "objects",
+        "until all are Ready, s",
+        "API requests an object",
+        "of them writes",
+        "calls of the provider",
+        "agent CPU s",
+        "highest RSS MB",
+    ];
+    format!(
+        "### Secrets, two `data` entries each over {} namespaces\n\n{}",
+        crate::syncs::NAMESPACES,
+        table(&headers, &rows)
+    )
 }
 
 fn memory(figures: &Figures) -> String {

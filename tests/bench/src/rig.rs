@@ -16,7 +16,7 @@ use crate::metrics::Scrape;
 use crate::process::Process;
 
 /// Namespace of the charts.
-const SYSTEM: &str = "latchkey";
+pub(crate) const SYSTEM: &str = "latchkey";
 /// Namespace of what is measured.
 pub(crate) const NAMESPACE: &str = "bench";
 /// The node.
@@ -34,8 +34,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// The images that the cluster needs.
 pub(crate) const IMAGES: [&str; 2] = ["latchkey", "provider-fake"];
 
-const FAKE: &str = "provider.secretstore.external-secrets.io/v2alpha1";
-const STORE: &str = "secretstore.external-secrets.io/v2alpha1";
+pub(crate) const FAKE: &str = "provider.secretstore.external-secrets.io/v2alpha1";
+pub(crate) const STORE: &str = "secretstore.external-secrets.io/v2alpha1";
 
 /// A cluster with the charts installed.
 pub(crate) struct Rig<'a> {
@@ -77,12 +77,7 @@ impl<'a> Rig<'a> {
         }
         let client = cluster.client().await?;
         let address = agent_address(&client).await?;
-        let agent = Process::find(
-            cluster,
-            NODE,
-            "agent",
-            |words| matches!(words, [program, "agent", ..] if program.ends_with("/latchkey")),
-        )?;
+        let agent = find_agent(cluster)?;
         let kubelet = Process::find(
             cluster,
             NODE,
@@ -193,11 +188,7 @@ impl<'a> Rig<'a> {
 
     /// The agent's series.
     pub(crate) async fn scrape_agent(&self) -> Result<Scrape> {
-        let (code, text) = http_get::get(&self.metrics).await?;
-        if code != 200 {
-            bail!("{} answered {code}", self.metrics);
-        }
-        Ok(Scrape::parse(&text))
+        scrape(&self.metrics).await
     }
 
     /// kubelet's series.
@@ -256,8 +247,27 @@ fn external_secret(name: &str, store: &str, keys: &[&str], interval: &str) -> Va
     })
 }
 
+/// The series behind an address.
+pub(crate) async fn scrape(url: &str) -> Result<Scrape> {
+    let (code, text) = http_get::get(url).await?;
+    if code != 200 {
+        bail!("{url} answered {code}");
+    }
+    Ok(Scrape::parse(&text))
+}
+
+/// The agent's process.
+pub(crate) fn find_agent(cluster: &Cluster) -> Result<Process> {
+    Process::find(
+        cluster,
+        NODE,
+        "agent",
+        |words| matches!(words, [program, "agent", ..] if program.ends_with("/latchkey")),
+    )
+}
+
 /// Address of the agent's only pod.
-async fn agent_address(client: &Client) -> Result<String> {
+pub(crate) async fn agent_address(client: &Client) -> Result<String> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM);
     let selector = ListParams::default()
         .labels("app.kubernetes.io/name=latchkey,app.kubernetes.io/component=node");
@@ -276,7 +286,7 @@ async fn agent_address(client: &Client) -> Result<String> {
 }
 
 /// Runs a program to its end with `input` on its standard input; its error output is the error.
-async fn run(command: Command, input: &str) -> Result<()> {
+pub(crate) async fn run(command: Command, input: &str) -> Result<()> {
     let shown = command
         .get_args()
         .filter_map(|word| word.to_str())
