@@ -34,7 +34,7 @@ trap 'exit 130' INT TERM
 
 printf 'PyYAML==%s' "$version" >"$scratch/requirements.txt"
 printf ' --hash=sha256:%s' "${digests[@]}" >>"$scratch/requirements.txt"
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --retries 5 --timeout 60 --require-hashes \
+"$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --no-compile --retries 5 --timeout 60 --require-hashes \
     --requirement "$scratch/requirements.txt" --target "$scratch/site" >&2
 # By one rename, so that an interrupted run leaves nothing that looks complete; another run may have been faster.
 mv -T "$scratch/site" "$folder" 2>/dev/null || [ -e "$folder/yaml/__init__.py" ]
