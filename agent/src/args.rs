@@ -169,6 +169,14 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_ENABLE_CLUSTER_EXTERNAL_SECRET_RECONCILER", action = clap::ArgAction::Set, default_value_t = true)]
     pub enable_cluster_external_secret_reconciler: bool,
 
+    /// Whether what generators leave is kept, so that values can be revoked once they are replaced.
+    #[arg(long, env = "LATCHKEY_ENABLE_GENERATOR_STATE", action = clap::ArgAction::Set, default_value_t = true)]
+    pub enable_generator_state: bool,
+
+    /// How long generated values stay valid after they were replaced, as a Go duration.
+    #[arg(long, env = "LATCHKEY_GENERATOR_GC_GRACE_PERIOD", value_parser = positive_duration, default_value = "2m")]
+    pub generator_gc_grace_period: Duration,
+
     /// How often a store is validated again, as a Go duration of at least 10s.
     #[arg(long, env = "LATCHKEY_STORE_REQUEUE_INTERVAL", value_parser = store_requeue, default_value = "5m")]
     pub store_requeue_interval: Duration,

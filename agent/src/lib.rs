@@ -6,6 +6,7 @@ pub mod args;
 pub mod certificates;
 pub mod cli;
 pub mod cluster_external_secrets;
+pub mod generators;
 pub mod leader;
 pub mod logging;
 pub mod providers;

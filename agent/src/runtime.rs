@@ -185,6 +185,8 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         controller_class,
         enable_flood_gate,
         enable_cluster_external_secret_reconciler,
+        enable_generator_state,
+        generator_gc_grace_period,
         store_requeue_interval,
         provider_timeout,
         template_left_delimiter,
@@ -298,6 +300,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             identity,
             certificates,
             store_requeue_interval,
+            generator_grace: enable_generator_state.then_some(generator_gc_grace_period),
             controller_class: class,
             cluster_external_secrets: enable_cluster_external_secret_reconciler,
         };

@@ -1,6 +1,7 @@
-//! Secret stores: one internal model, the rules for using one, and where it is read from.
+//! Secret stores and generators: one internal model, the rules for using one, and where it is read from.
 //!
-//! SecretStore and ClusterSecretStore of `secretstore.external-secrets.io/v2alpha1` become one [`Store`]. Before anything is
+//! SecretStore and ClusterSecretStore of `secretstore.external-secrets.io/v2alpha1`, Generator and ClusterGenerator of
+//! `generator.external-secrets.io/v2alpha1` become one [`Store`]. Before anything is
 //! asked of a provider, these questions are answered in this order, each in its own module and without I/O:
 //!
 //! 1. [`Policy::manages`]: is it ours (`spec.controller`)?
@@ -12,7 +13,8 @@
 //! [`StoreReader`] reads stores: [`ApiReader`] through GETs for the role `sync`, [`WatchReader`] through watches of single
 //! objects by name for the role `node`, so that a node knows only the stores in use on it. [`validation`] writes their status.
 //!
-//! RBAC: `get` on `secretstores`, `clustersecretstores` and `namespaces`; `list` and `watch` too for [`WatchReader`].
+//! RBAC: `get` on `secretstores`, `clustersecretstores`, `generators`, `clustergenerators` and `namespaces`; `list` and `watch`
+//! too for [`WatchReader`], which knows no generators.
 
 pub mod conditions;
 mod hosts;
@@ -24,6 +26,8 @@ mod watching;
 pub mod wire;
 
 pub use hosts::AllowedHosts;
+#[cfg(test)]
+pub(crate) use model::fixtures;
 pub use model::{Store, StoreKey};
 pub use policy::{CertificateSource, Policy, RetryOverride, Unusable, Usable};
 pub use reader::{ApiReader, ReadError, StoreReader};

@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | ExternalSecrets | get, list, watch, patch; status: patch | the objects themselves; patch adds and removes the finalizer |
 //! | Secrets | get, create, update, patch, delete; metadata: get, list, watch | targets; there is no list or watch of values |
-//! | SecretStores, ClusterSecretStores | get | whether a store belongs to another controller class |
+//! | SecretStores, ClusterSecretStores, Generators, ClusterGenerators | get | whether one belongs to another controller class |
+//! | GeneratorStates | list, create, patch | what generators left ([`crate::generators::states`]) |
 //! | ConfigMaps, Secrets | get | those that `templateFrom` names ([`crate::templates`]) |
 //! | Events | create, patch | |
 //! | `/openapi/v3` | get | whether the installed ExternalSecret knows `secretStoreRef.apiVersion` |
@@ -73,6 +74,8 @@ pub struct Config {
     pub namespace: Option<String>,
     /// Whether objects whose `secretStoreRef` names a ClusterSecretStore are looked at.
     pub cluster_stores: bool,
+    /// How long replaced values of generators stay; `None` if what generators leave is not kept.
+    pub generator_grace: Option<Duration>,
 }
 
 impl Default for Config {
@@ -82,6 +85,7 @@ impl Default for Config {
             concurrency: 8,
             namespace: None,
             cluster_stores: true,
+            generator_grace: Some(Duration::from_secs(120)),
         }
     }
 }

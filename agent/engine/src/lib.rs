@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! spec ──> resolve ──> Source (dataFrom in order, then data) ──> rewrite or convert keys ──> decode ──> null bytes
-//!            └── unsupported: the first field that is not honoured yet, so that         │
-//!                nothing is silently ignored                     SecretData <───────────┘
+//!                └─> generators, last and one by one ──> rewrite keys               │
+//!                                                                SecretData <───────────┘
 //!                                                                    └──> template ──> Rendered: data, labels, annotations
 //! ```
 //!
@@ -20,7 +20,6 @@ pub mod resolve;
 mod rewrite;
 pub mod source;
 pub mod template;
-pub mod unsupported;
 
 pub use resolve::{Resolution, ResolveError, resolve};
 pub use rewrite::{MergeError, RewriteError};

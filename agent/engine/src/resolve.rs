@@ -9,14 +9,14 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use latchkey_crds::external_secret::{
     ConversionStrategy, Data, DataFrom, DecodingStrategy, DeletionPolicy, ExternalSecretSpec, Find,
-    NullBytePolicy, RemoteRef, SecretStoreRef,
+    GeneratorRef, NullBytePolicy, RemoteRef, SecretStoreRef,
 };
 use latchkey_secret::{SecretData, SecretValue};
 
 use crate::decode::{self, IllegalBase64, NullBytes, UndecodableKey};
 use crate::keys::{self, InvalidKey, KeyCollision};
 use crate::rewrite::RewriteError;
-use crate::source::{Caller, FailureClass, FetchError, Source};
+use crate::source::{Caller, FailureClass, FetchError, GenerateError, Source};
 use crate::template::Renderer;
 
 /// The most fetches of one ExternalSecret that run at once.
@@ -51,6 +51,14 @@ pub enum ResolveError {
         /// What failed.
         cause: EntryError,
     },
+    /// `spec.dataFrom[index].sourceRef.generatorRef`.
+    #[error("error processing spec.dataFrom[{index}].sourceRef.generatorRef, err: {cause}")]
+    Generator {
+        /// Position in `spec.dataFrom`.
+        index: usize,
+        /// What failed.
+        cause: EntryError,
+    },
     /// `spec.data[index]`.
     #[error("error processing spec.data[{index}] (key: {key}), err: {cause}")]
     Data {
@@ -72,6 +80,9 @@ pub enum EntryError {
     /// The provider could not say what it has.
     #[error("error getting all secrets: {0}")]
     Find(FetchError),
+    /// No values were generated.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
     /// Keys could not be rewritten.
     #[error("error applying rewrite to keys: {0}")]
     Rewrite(#[from] RewriteError),
@@ -115,6 +126,7 @@ impl EntryError {
     pub fn fetch(&self) -> Option<&FetchError> {
         match self {
             Self::Fetch(error) | Self::Find(error) => Some(error),
+            Self::Generate(error) => Some(error.cause()),
             Self::Rewrite(_)
             | Self::Conversion { .. }
             | Self::InvalidKey(_)
@@ -132,9 +144,10 @@ impl ResolveError {
     #[must_use]
     pub fn cause(&self) -> &EntryError {
         match self {
-            Self::Find { cause, .. } | Self::Extract { cause, .. } | Self::Data { cause, .. } => {
-                cause
-            }
+            Self::Find { cause, .. }
+            | Self::Extract { cause, .. }
+            | Self::Generator { cause, .. }
+            | Self::Data { cause, .. } => cause,
         }
     }
 
@@ -201,12 +214,14 @@ struct Work<'a, S> {
 /// Fetches, decodes and checks everything that `spec` asks for: `dataFrom` in order, then `data` in order, later keys over
 /// earlier ones.
 ///
-/// Keys are rewritten by `renderer`, with `now` as the time that templates are told. Entries of kinds that are not supported
-/// contribute nothing; ask [`crate::unsupported::first_unsupported_field`] before.
+/// Generators run last, one after the other and each once, when nothing else can fail the fetch any more: what they make may
+/// have to be revoked. Their results take the place of their entry all the same.
+///
+/// Keys are rewritten by `renderer`, with `now` as the time that templates are told.
 ///
 /// # Errors
 ///
-/// The first entry, in the order of the spec, that failed. A secret that the provider does not have is such a failure under the
+/// The first entry, in the order of the spec and generators last, that failed. A secret that the provider does not have is such a failure under the
 /// deletion policy `Retain`; under the others the entry is skipped and listed in [`Resolution::missing`].
 ///
 /// # Cancel safety
@@ -229,6 +244,7 @@ pub async fn resolve<S: Source>(
     let skips_missing = spec.target.deletion_policy() != DeletionPolicy::Retain;
     // Loops and not closures: a closure over borrowed entries, held across an await, keeps callers from spawning this future.
     let mut fetches = Vec::with_capacity(spec.data_from.len() + spec.data.len());
+    let mut generators = Vec::new();
     for (index, entry) in spec.data_from.iter().enumerate() {
         // Of several sources in one entry the first of these counts; a store alone is none.
         if let Some(find) = &entry.find {
@@ -240,6 +256,9 @@ pub async fn resolve<S: Source>(
                 remote,
             };
             fetches.push(work.fetch(entry));
+        } else if let Some(reference) = generator_of(entry) {
+            // Its place is before the fetches that are still to come.
+            generators.push((fetches.len(), index, entry, reference));
         }
     }
     for (index, entry) in spec.data.iter().enumerate() {
@@ -249,22 +268,38 @@ pub async fn resolve<S: Source>(
     let mut results = futures::stream::iter(fetches).buffered(CONCURRENT_FETCHES);
 
     let mut resolution = Resolution::default();
+    let mut fetched = Vec::with_capacity(spec.data_from.len() + spec.data.len());
     while let Some(result) = results.next().await {
         match result {
-            Ok(data) => resolution.data.extend(data),
+            Ok(data) => fetched.push(data),
             Err(error) if skips_missing && error.is_missing() => {
                 resolution.missing.push(missing_message(&error));
+                fetched.push(SecretData::new());
             }
             Err(error) => return Err(error),
         }
     }
+    for (added, (place, index, entry, reference)) in generators.into_iter().enumerate() {
+        let data = work
+            .generate(index, entry, reference)
+            .await
+            .map_err(|cause| ResolveError::Generator { index, cause })?;
+        fetched.insert(place + added, data);
+    }
+    resolution.data.extend(fetched.into_iter().flatten());
     Ok(resolution)
+}
+
+fn generator_of(entry: &DataFrom) -> Option<&GeneratorRef> {
+    entry.source_ref.as_ref()?.generator_ref.as_ref()
 }
 
 /// The wording says `dataFrom` for entries of `data` too: users match it (`externalsecret.md` D-12).
 fn missing_message(error: &ResolveError) -> String {
     match error {
-        ResolveError::Find { index, .. } | ResolveError::Extract { index, .. } => {
+        ResolveError::Find { index, .. }
+        | ResolveError::Extract { index, .. }
+        | ResolveError::Generator { index, .. } => {
             format!("secret does not exist at provider using spec.dataFrom[{index}]")
         }
         ResolveError::Data { index, key, .. } => {
@@ -299,6 +334,21 @@ impl<S: Source> Work<'_, S> {
                 }),
             },
         }
+    }
+
+    /// The values of a generator are rewritten and their keys checked; nothing is converted or decoded.
+    async fn generate(
+        &self,
+        index: usize,
+        entry: &DataFrom,
+        reference: &GeneratorRef,
+    ) -> Result<SecretData, EntryError> {
+        let generated = self.source.generate(self.caller, index, reference).await?;
+        let data = self
+            .renderer
+            .rewrite(&entry.rewrite, generated.data, self.now)
+            .await?;
+        Ok(keys::validate_keys(data)?)
     }
 
     async fn find(&self, entry: &DataFrom, find: &Find) -> Result<SecretData, EntryError> {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use latchkey_crds::external_secret::{Find, RemoteRef, SecretStoreRef};
+use latchkey_crds::external_secret::{Find, GeneratorRef, RemoteRef, SecretStoreRef};
 use latchkey_secret::{SecretData, SecretValue};
+use serde_json::Value;
 
 /// On whose behalf a value is fetched. Providers and stores decide by it; it is part of every cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +59,82 @@ pub trait Source: Send + Sync {
         store: &SecretStoreRef,
         find: &Find,
     ) -> impl Future<Output = Result<SecretData, FetchError>> + Send;
+
+    /// Has new values made for `spec.dataFrom[entry]`. Each call makes others, so a source never repeats one by itself, and the
+    /// engine asks once for each entry (P-RT-2). Sources without generators refuse.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerateError`]; never [`FetchError::NoSecret`].
+    fn generate(
+        &self,
+        caller: &Caller,
+        entry: usize,
+        generator: &GeneratorRef,
+    ) -> impl Future<Output = Result<Generated, GenerateError>> + Send {
+        let _ = (caller, entry, generator);
+        std::future::ready(Err(GenerateError::Get(FetchError::Failed {
+            class: FailureClass::Reference,
+            message: "generators are not available here".to_owned(),
+            retry_after: None,
+        })))
+    }
+
+    /// Has the values revoked that left `state`, on behalf of an object in `namespace`. May be repeated. Sources without
+    /// generators have nothing to revoke.
+    ///
+    /// # Errors
+    ///
+    /// The provider could not be told, or refused.
+    fn revoke(
+        &self,
+        namespace: &str,
+        state: &GeneratedState,
+    ) -> impl Future<Output = Result<(), FetchError>> + Send {
+        let _ = (namespace, state);
+        std::future::ready(Ok(()))
+    }
+}
+
+/// What a generator made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Generated {
+    /// The values.
+    pub data: SecretData,
+    /// What it takes to revoke them; `None` if there is nothing to revoke.
+    pub state: Option<GeneratedState>,
+}
+
+/// What it takes to revoke generated values (`externalsecret.md` 7.3). Holds no values and no credentials.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeneratedState {
+    /// The generator as it was when it made them.
+    pub resource: Value,
+    /// What the provider left; only the provider knows its form.
+    pub state: Value,
+}
+
+/// Why no values were generated.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// Nothing was asked: the reference is wrong, or the generator cannot be used.
+    #[error("unable to get generator: {0}")]
+    Get(FetchError),
+    /// The provider was asked, and failed.
+    #[error("error using generator: {0}")]
+    Use(FetchError),
+}
+
+// === impl GenerateError ===
+
+impl GenerateError {
+    /// What failed.
+    #[must_use]
+    pub fn cause(&self) -> &FetchError {
+        match self {
+            Self::Get(cause) | Self::Use(cause) => cause,
+        }
+    }
 }
 
 /// Why a fetch failed. Messages are safe to show: they name stores, never values or tokens.
@@ -101,6 +178,8 @@ pub enum FailureClass {
     StoreNotReady,
     /// The store does not admit this caller, or the reference is not allowed.
     Denied,
+    /// The reference itself cannot be honoured, whatever else exists: only a change of the ExternalSecret helps.
+    Reference,
     /// The store, its TLS material or the request is wrong; someone must change an object.
     Configuration,
     /// The provider refused the credentials (UNAUTHENTICATED, PERMISSION_DENIED).

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use latchkey_proto::generator::v1 as generator;
 use latchkey_proto::provider::v1 as wire;
 use latchkey_secret::{SecretData, SecretValue};
 use latchkey_transport::{Connection, MAX_MESSAGE_BYTES};
@@ -20,10 +21,13 @@ use super::error::{CallError, Cause, Method};
 use super::pool::Pooled;
 use super::retry::RetryPolicy;
 use super::text::sanitise;
-use crate::stores::wire::Target;
+use crate::stores::wire::{GeneratorTarget, Target};
 
 /// Longest wait for an answer about health (provider-protocol.md 7).
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Request metadata: id of one Generate, by which a stateful provider recognises a repetition (generators.md 1.2).
+const ATTEMPT_ID: &str = "eso-attempt-id";
 
 /// Most warnings of a validation that are kept (provider-protocol.md 4).
 const MAX_WARNINGS: usize = 5;
@@ -227,6 +231,52 @@ impl Client {
         )
     }
 
+    /// Has new values made, and returns them with what it takes to revoke them. Sent exactly once, whatever the store's retries
+    /// are: an answer that was lost may have made something (P-RT-2, PC-27).
+    ///
+    /// # Errors
+    ///
+    /// A [`CallError`], but never [`Cause::NoSecret`].
+    pub async fn generate(
+        &self,
+        target: &GeneratorTarget,
+    ) -> Result<(SecretData, Vec<u8>), CallError> {
+        let once = Self {
+            retry: RetryPolicy::once(),
+            ..self.clone()
+        };
+        let request = generator::GenerateRequest {
+            generator_ref: Some(target.generator_ref.clone()),
+            source_namespace: target.source_namespace.clone(),
+        };
+        let attempt = format!("{:032x}", rand::random::<u128>());
+        let call = |connection: Connection, mut request: Request<generator::GenerateRequest>| {
+            if let Ok(attempt) = attempt.parse() {
+                request.metadata_mut().insert(ATTEMPT_ID, attempt);
+            }
+            async move { connection.generator_client().generate(request).await }
+        };
+        let answer = once.call(Method::Generate, request, call).await?;
+        Ok((secret_data(answer.secrets), answer.state))
+    }
+
+    /// Has values revoked by what Generate left. May be repeated.
+    ///
+    /// # Errors
+    ///
+    /// A [`CallError`], but never [`Cause::NoSecret`].
+    pub async fn cleanup(&self, target: &GeneratorTarget, state: Vec<u8>) -> Result<(), CallError> {
+        let request = generator::CleanupRequest {
+            generator_ref: Some(target.generator_ref.clone()),
+            state,
+            source_namespace: target.source_namespace.clone(),
+        };
+        let call = |connection: Connection, request| async move {
+            connection.generator_client().cleanup(request).await
+        };
+        self.call(Method::Cleanup, request, call).await.map(drop)
+    }
+
     /// Asks the provider how it is, with an empty service name (provider-protocol.md 7).
     ///
     /// The breaker neither refuses this call nor counts it: a provider that has not started yet must not be waited for longer
@@ -275,7 +325,7 @@ impl Client {
         }
     }
 
-    /// One call with its deadline, its retries and the breaker. Only idempotent calls are made here (P-RT-2).
+    /// One call with its deadline, its retries and the breaker. Calls that are not idempotent come without retries (P-RT-2).
     ///
     /// # Cancel safety
     ///

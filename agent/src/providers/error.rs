@@ -32,6 +32,10 @@ pub enum Method {
     Validate,
     /// `provider.v1.SecretStoreProvider/Capabilities`.
     Capabilities,
+    /// `generator.v1.GeneratorProvider/Generate`.
+    Generate,
+    /// `generator.v1.GeneratorProvider/Cleanup`.
+    Cleanup,
     /// `grpc.health.v1.Health/Check`.
     Check,
 }
@@ -46,6 +50,8 @@ impl Method {
             Self::GetAllSecrets => "GetAllSecrets",
             Self::Validate => "Validate",
             Self::Capabilities => "Capabilities",
+            Self::Generate => "Generate",
+            Self::Cleanup => "Cleanup",
             Self::Check => "Check",
         }
     }
@@ -58,6 +64,8 @@ impl Method {
             Self::GetAllSecrets => "failed to get all secrets via gRPC",
             Self::Validate => "failed to validate provider via gRPC",
             Self::Capabilities => "failed to get capabilities via gRPC",
+            Self::Generate => "failed to generate secrets via gRPC",
+            Self::Cleanup => "failed to clean up generator resources via gRPC",
             Self::Check => "failed to check the provider's health",
         }
     }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use latchkey_crds::external_secret::{
-    ConversionStrategy, Find, RemoteRef, SecretStoreRef, StoreApi, StoreKind,
+    ConversionStrategy, Find, GeneratorRef, RemoteRef, SecretStoreRef, StoreApi, StoreKind,
 };
 use latchkey_crds::secret_store::Capabilities;
-use latchkey_engine::source::{Caller, FailureClass, FetchError, Source};
+use latchkey_engine::source::{
+    Caller, FailureClass, FetchError, GenerateError, Generated, GeneratedState, Source,
+};
 use latchkey_proto::provider::v1::{ExternalSecretDataRemoteRef, ExternalSecretFind, FindName};
 use latchkey_secret::{SecretData, SecretValue};
 
@@ -74,32 +76,38 @@ impl<R: StoreReader> ProviderSource<R> {
         Self { reader, providers }
     }
 
-    /// Everything before the call: the store, its rules in order, the identity and the connection.
+    /// Everything before the call of a store.
     async fn prepare(
         &self,
         caller: &Caller,
         reference: &SecretStoreRef,
     ) -> Result<(Client, Target), FetchError> {
         let key = key_of(caller, reference)?;
+        let (store, client) = self.open(caller, &key).await?;
+        Ok((client, wire::for_caller(&store, &caller.namespace)))
+    }
+
+    /// The store or generator, its rules in order, the identity and the connection.
+    pub(crate) async fn open(
+        &self,
+        caller: &Caller,
+        key: &StoreKey,
+    ) -> Result<(Arc<Store>, Client), FetchError> {
         let store = self
             .reader
-            .store(&key)
+            .store(key)
             .await
-            .map_err(|error| could_not_get(&key, &error))?;
-        let policy = &self.providers.policy;
+            .map_err(|error| could_not_get(key, &error))?;
+        let policy = self.policy();
         if !policy.manages(&store) {
+            let what = noun(key);
             return Err(failed(
                 FailureClass::Denied,
-                "can not reference unmanaged store",
+                format!("can not reference unmanaged {what}"),
             ));
         }
         self.admit(caller, &store).await?;
-        let usable = policy.check(&store).map_err(|error| {
-            failed(
-                FailureClass::Configuration,
-                format!("{key} cannot be used: {error}"),
-            )
-        })?;
+        let usable = self.check(&store)?;
         if !policy.gate(&store) {
             return Err(failed(
                 FailureClass::StoreNotReady,
@@ -112,7 +120,36 @@ impl<R: StoreReader> ProviderSource<R> {
                 format!("{key} is write-only"),
             ));
         }
-        let client = self.providers.client(&usable).await.map_err(|error| {
+        let client = self.client(key, &usable).await?;
+        Ok((store, client))
+    }
+
+    /// The connection of a store or generator whose readiness and conditions do not matter.
+    pub(crate) async fn connect(&self, store: &Store) -> Result<Client, FetchError> {
+        self.client(&store.key, &self.check(store)?).await
+    }
+
+    /// What this agent allows.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.providers.policy
+    }
+
+    /// What stores are read through.
+    pub(crate) fn reader(&self) -> &R {
+        &self.reader
+    }
+
+    fn check(&self, store: &Store) -> Result<Usable, FetchError> {
+        self.policy().check(store).map_err(|error| {
+            failed(
+                FailureClass::Configuration,
+                format!("{} cannot be used: {error}", store.key),
+            )
+        })
+    }
+
+    async fn client(&self, key: &StoreKey, usable: &Usable) -> Result<Client, FetchError> {
+        self.providers.client(usable).await.map_err(|error| {
             let class = match error {
                 Unreachable::Identity(IdentityProblem::Pending(_) | IdentityProblem::Unread(_)) => {
                     FailureClass::Unavailable
@@ -122,11 +159,10 @@ impl<R: StoreReader> ProviderSource<R> {
                 }
             };
             failed(class, format!("{key} cannot be used: {error}"))
-        })?;
-        Ok((client, wire::for_caller(&store, &caller.namespace)))
+        })
     }
 
-    /// Conditions of a ClusterSecretStore, with the namespace's labels of this moment (SB-07, SB-08).
+    /// Conditions of a cluster-wide store or generator, with the namespace's labels of this moment (SB-07, SB-08).
     async fn admit(&self, caller: &Caller, store: &Store) -> Result<(), FetchError> {
         if store.conditions.is_empty() {
             return Ok(());
@@ -150,7 +186,8 @@ impl<R: StoreReader> ProviderSource<R> {
             Ok(false) => Err(failed(
                 FailureClass::Denied,
                 format!(
-                    "using cluster store \"{}\" is not allowed from namespace \"{namespace}\": denied by spec.condition",
+                    "using cluster {} \"{}\" is not allowed from namespace \"{namespace}\": denied by spec.condition",
+                    noun(&store.key),
                     store.key.name
                 ),
             )),
@@ -191,6 +228,28 @@ impl<R: StoreReader> Source for ProviderSource<R> {
     ) -> Result<SecretData, FetchError> {
         let (client, target) = self.prepare(caller, store).await?;
         Ok(client.get_all_secrets(&target, find_of(find)).await?)
+    }
+
+    async fn generate(
+        &self,
+        caller: &Caller,
+        _: usize,
+        generator: &GeneratorRef,
+    ) -> Result<Generated, GenerateError> {
+        self.make(caller, generator).await
+    }
+
+    async fn revoke(&self, namespace: &str, state: &GeneratedState) -> Result<(), FetchError> {
+        self.unmake(namespace, state).await
+    }
+}
+
+/// What a message calls it.
+fn noun(key: &StoreKey) -> &'static str {
+    if key.is_generator() {
+        "generator"
+    } else {
+        "store"
     }
 }
 

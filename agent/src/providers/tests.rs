@@ -1,6 +1,7 @@
 //! Calls over real sockets with real TLS. The provider is a few lines of `tonic` that does as it is told.
 
 mod calls;
+mod generators;
 mod identities;
 mod ladder;
 mod server;

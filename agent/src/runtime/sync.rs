@@ -15,6 +15,7 @@ use tracing::info;
 use super::Parts;
 use crate::certificates::{self, Controller};
 use crate::cluster_external_secrets;
+use crate::generators::states::Collector;
 use crate::leader::{self, Election};
 use crate::providers::{ProviderSource, Providers};
 use crate::shards::{self, Ownership, Shards};
@@ -31,6 +32,8 @@ pub(super) struct Settings {
     /// `None` if someone else writes the certificates.
     pub(super) certificates: Option<certificates::Settings>,
     pub(super) store_requeue_interval: Duration,
+    /// How long replaced values of generators stay; `None` if what generators leave is not kept.
+    pub(super) generator_grace: Option<Duration>,
     pub(super) controller_class: String,
     /// Whether ClusterExternalSecrets are handled, provided that the agent looks at all namespaces.
     pub(super) cluster_external_secrets: bool,
@@ -51,6 +54,7 @@ struct Work {
     client: Client,
     /// `None` if they are left alone.
     spread: Option<cluster_external_secrets::Metrics>,
+    states: Collector<ProviderSource<ApiReader>>,
 }
 
 /// What turning ExternalSecrets into Secrets takes.
@@ -80,6 +84,7 @@ impl Sync {
             identity,
             certificates,
             store_requeue_interval,
+            generator_grace,
             controller_class,
             cluster_external_secrets,
         } = settings;
@@ -102,15 +107,18 @@ impl Sync {
         );
         let metrics = sync::Metrics::default();
         metrics.register(registry);
+        let source = Arc::new(ProviderSource::new(
+            Arc::new(ApiReader::new(client.clone())),
+            providers,
+        ));
+        let states = Collector::new(client.clone(), Arc::clone(&source));
         let secrets = Secrets {
             client: client.clone(),
-            source: Arc::new(ProviderSource::new(
-                Arc::new(ApiReader::new(client.clone())),
-                providers,
-            )),
+            source,
             renderer,
             config: sync::Config {
                 controller_class,
+                generator_grace,
                 ..sync::Config::default()
             },
             metrics,
@@ -145,6 +153,7 @@ impl Sync {
                 stores,
                 client,
                 spread,
+                states,
             }),
             shards,
             secrets,
@@ -222,6 +231,11 @@ async fn lead(leading: CancellationToken, work: Arc<Work>) -> Result<(), String>
                 .map_err(|error| error.to_string())
         });
     }
+    // Also where new states are not kept: old ones must come to their end.
+    parts.spawn("the end of generator states", async move {
+        work.states.run(leading).await;
+        Ok(())
+    });
     parts.join().await.map_err(|error| error.to_string())
 }
 

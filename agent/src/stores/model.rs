@@ -1,23 +1,27 @@
-//! One model behind both kinds of store.
+//! One model behind both kinds of store and both kinds of generator.
 
 use std::fmt;
 
 use kube::ResourceExt as _;
 use latchkey_crds::conditions::{self, Condition};
 use latchkey_crds::external_secret::StoreKind;
+use latchkey_crds::generator::{
+    AuthenticationNamespace, ClusterGenerator, Generator, GeneratorStatus,
+};
 use latchkey_crds::secret_store::{
     AuthenticationScope, Capabilities, ClusterSecretStore, GatingPolicy, NamespaceCondition,
     ProviderConfig, RetrySettings, SecretStore, SecretStoreStatus,
 };
 
-/// Which store. The API group is always that of v2alpha1 stores.
+/// Which store or generator. The API groups are always those of v2alpha1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreKey {
-    /// Namespace of a SecretStore; empty for a ClusterSecretStore.
+    /// Namespace of a SecretStore or Generator; empty for the cluster-wide kinds.
     pub namespace: String,
-    /// Name of the store.
+    /// Name of the object.
     pub name: String,
     cluster: bool,
+    generator: bool,
 }
 
 // === impl StoreKey ===
@@ -30,6 +34,7 @@ impl StoreKey {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             cluster: false,
+            generator: false,
         }
     }
 
@@ -40,12 +45,41 @@ impl StoreKey {
             namespace: String::new(),
             name: name.to_owned(),
             cluster: true,
+            generator: false,
         }
     }
 
-    /// The kind of store.
+    /// A Generator.
     #[must_use]
-    pub const fn kind(&self) -> StoreKind {
+    pub fn generator(namespace: &str, name: &str) -> Self {
+        Self {
+            generator: true,
+            ..Self::namespaced(namespace, name)
+        }
+    }
+
+    /// A ClusterGenerator.
+    #[must_use]
+    pub fn cluster_generator(name: &str) -> Self {
+        Self {
+            generator: true,
+            ..Self::cluster(name)
+        }
+    }
+
+    /// The kind of the object.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match (self.generator, self.cluster) {
+            (true, true) => "ClusterGenerator",
+            (true, false) => "Generator",
+            (false, _) => self.scope().as_str(),
+        }
+    }
+
+    /// The kind of store whose rules about namespaces hold for it: those of a Generator are those of a SecretStore.
+    #[must_use]
+    pub const fn scope(&self) -> StoreKind {
         if self.cluster {
             StoreKind::ClusterSecretStore
         } else {
@@ -53,10 +87,16 @@ impl StoreKey {
         }
     }
 
-    /// Whether it is a ClusterSecretStore.
+    /// Whether it is a ClusterSecretStore or ClusterGenerator.
     #[must_use]
     pub const fn is_cluster(&self) -> bool {
         self.cluster
+    }
+
+    /// Whether it is a Generator or ClusterGenerator.
+    #[must_use]
+    pub const fn is_generator(&self) -> bool {
+        self.generator
     }
 }
 
@@ -66,7 +106,7 @@ impl fmt::Display for StoreKey {
     }
 }
 
-/// A store of either kind, as it was read. Nothing in it has been checked: see [`super::Policy::check`].
+/// A store or generator of either kind, as it was read. Nothing in it has been checked: see [`super::Policy::check`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     /// Which one.
@@ -85,9 +125,10 @@ pub struct Store {
     pub retry: Option<RetrySettings>,
     /// `spec.providerConfig`.
     pub provider: ProviderConfig,
-    /// Which namespace supplies credentials; that of the store for a SecretStore.
+    /// Which namespace supplies credentials; that of the object for a SecretStore and a Generator. The words of generators mean
+    /// the same (AMB-06).
     pub scope: AuthenticationScope,
-    /// Namespaces that may use it; empty means every one. Always empty for a SecretStore.
+    /// Namespaces that may use it; empty means every one. Always empty for a SecretStore and a Generator.
     pub conditions: Vec<NamespaceCondition>,
     /// The status as it was read.
     pub status: SecretStoreStatus,
@@ -123,11 +164,11 @@ impl Store {
         });
         let own = self.key.namespace.as_str();
         let references = [
-            // The provider's object may be left to the caller's namespace.
+            // The provider's object may be left to the caller's namespace, but not that of a generator.
             (
                 "providerConfig.providerRef.namespace",
                 Some(config.provider_ref.namespace.as_deref()),
-                self.scope == AuthenticationScope::ProviderNamespace,
+                self.scope == AuthenticationScope::ProviderNamespace || self.key.is_generator(),
             ),
             (
                 "providerConfig.auth.clientCertificate.secretRef.namespace",
@@ -197,10 +238,64 @@ impl From<&ClusterSecretStore> for Store {
     }
 }
 
+impl From<&Generator> for Store {
+    fn from(object: &Generator) -> Self {
+        let spec = &object.spec;
+        Self {
+            key: StoreKey::generator(&object.namespace().unwrap_or_default(), &object.name_any()),
+            uid: object.uid().unwrap_or_default(),
+            generation: object.metadata.generation,
+            controller: spec.controller.clone().unwrap_or_default(),
+            refresh_interval: spec.refresh_interval.clone(),
+            is_gated: spec.gating_policy != Some(GatingPolicy::Disabled),
+            retry: spec.retry_settings.clone(),
+            provider: ProviderConfig::from(&spec.provider_config),
+            scope: AuthenticationScope::ProviderNamespace,
+            conditions: Vec::new(),
+            status: status_of(object.status.as_ref()),
+        }
+    }
+}
+
+impl From<&ClusterGenerator> for Store {
+    fn from(object: &ClusterGenerator) -> Self {
+        let spec = &object.spec;
+        Self {
+            key: StoreKey::cluster_generator(&object.name_any()),
+            uid: object.uid().unwrap_or_default(),
+            generation: object.metadata.generation,
+            controller: spec.controller.clone().unwrap_or_default(),
+            refresh_interval: spec.refresh_interval.clone(),
+            is_gated: spec.gating_policy != Some(GatingPolicy::Disabled),
+            retry: spec.retry_settings.clone(),
+            provider: ProviderConfig::from(&spec.provider_config),
+            scope: match spec.authentication_namespace {
+                Some(AuthenticationNamespace::ManifestReference) => {
+                    AuthenticationScope::ManifestNamespace
+                }
+                Some(AuthenticationNamespace::ProviderReference) | None => {
+                    AuthenticationScope::ProviderNamespace
+                }
+            },
+            conditions: spec.conditions.clone(),
+            status: status_of(object.status.as_ref()),
+        }
+    }
+}
+
+fn status_of(status: Option<&GeneratorStatus>) -> SecretStoreStatus {
+    let status = status.cloned().unwrap_or_default();
+    SecretStoreStatus {
+        conditions: status.conditions,
+        observed_generation: status.observed_generation,
+        ..SecretStoreStatus::default()
+    }
+}
+
 /// Stores for the tests of this crate.
 #[cfg(test)]
 pub(crate) mod fixtures {
-    use super::{ClusterSecretStore, SecretStore, Store};
+    use super::{ClusterGenerator, ClusterSecretStore, Generator, SecretStore, Store};
 
     /// A SecretStore `bao` in `team-a` with the given `spec` beside a default `providerConfig`.
     pub(crate) fn namespaced(provider_config: serde_json::Value, rest: serde_json::Value) -> Store {
@@ -220,6 +315,33 @@ pub(crate) mod fixtures {
             "apiVersion": "secretstore.external-secrets.io/v2alpha1",
             "kind": "ClusterSecretStore",
             "metadata": { "name": "bao", "uid": "u2", "generation": 3 },
+            "spec": merged(provider_config, rest),
+        }))
+        .unwrap();
+        Store::from(&object)
+    }
+
+    /// A Generator `pass` in `team-a`.
+    pub(crate) fn generator(provider_config: serde_json::Value, rest: serde_json::Value) -> Store {
+        let object: Generator = serde_json::from_value(serde_json::json!({
+            "apiVersion": latchkey_crds::generator::API_VERSION,
+            "kind": "Generator",
+            "metadata": { "name": "pass", "namespace": "team-a", "uid": "u3", "generation": 4 },
+            "spec": merged(provider_config, rest),
+        }))
+        .unwrap();
+        Store::from(&object)
+    }
+
+    /// A ClusterGenerator `pass`.
+    pub(crate) fn cluster_generator(
+        provider_config: serde_json::Value,
+        rest: serde_json::Value,
+    ) -> Store {
+        let object: ClusterGenerator = serde_json::from_value(serde_json::json!({
+            "apiVersion": latchkey_crds::generator::API_VERSION,
+            "kind": "ClusterGenerator",
+            "metadata": { "name": "pass", "uid": "u4", "generation": 5 },
             "spec": merged(provider_config, rest),
         }))
         .unwrap();
@@ -253,7 +375,33 @@ pub(crate) mod fixtures {
 mod tests {
     use serde_json::json;
 
-    use super::fixtures::{cluster, namespaced};
+    use super::fixtures::{cluster, cluster_generator, generator, namespaced};
+
+    #[test]
+    fn generators_stay_in_their_namespace_and_cluster_ones_always_name_theirs() {
+        // SB-14, B6.
+        let none = Vec::<String>::new();
+        let foreign = json!({"providerRef": {"namespace": "team-b"}});
+        assert_eq!(generator(json!({}), json!({})).namespace_violations(), none);
+        assert_eq!(
+            generator(foreign.clone(), json!({})).namespace_violations(),
+            [
+                "spec.providerConfig.providerRef.namespace must be empty or \"team-a\", not \"team-b\""
+            ]
+        );
+        assert_eq!(
+            cluster_generator(foreign, json!({})).namespace_violations(),
+            none
+        );
+        for scope in ["ProviderReference", "ManifestReference"] {
+            let rest = json!({ "authenticationNamespace": scope });
+            assert_eq!(
+                cluster_generator(json!({}), rest).namespace_violations(),
+                ["spec.providerConfig.providerRef.namespace is required"],
+                "{scope}"
+            );
+        }
+    }
 
     #[test]
     fn namespaced_stores_stay_in_their_namespace_and_cluster_ones_name_theirs() {

@@ -110,8 +110,9 @@ impl Policy {
             return Err(Unusable {
                 reason: store_reasons::UNSUPPORTED_ADDRESS,
                 message: format!(
-                    "spec.providerConfig.address names the host \"{}\", a SecretStore may only use {}",
+                    "spec.providerConfig.address names the host \"{}\", a {} may only use {}",
                     address.host(),
+                    store.key.kind(),
                     self.allowed_hosts.patterns()
                 ),
             });

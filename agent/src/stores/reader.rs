@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
+use latchkey_crds::generator::{ClusterGenerator, Generator};
 use latchkey_crds::secret_store::{ClusterSecretStore, SecretStore};
 
 use super::model::{Store, StoreKey};
@@ -65,12 +66,24 @@ impl ApiReader {
 
 impl StoreReader for ApiReader {
     async fn store(&self, key: &StoreKey) -> Result<Arc<Store>, ReadError> {
-        let store = if key.is_cluster() {
-            let api: Api<ClusterSecretStore> = Api::all(self.client.clone());
-            Store::from(&within(api.get(&key.name)).await?)
-        } else {
-            let api: Api<SecretStore> = Api::namespaced(self.client.clone(), &key.namespace);
-            Store::from(&within(api.get(&key.name)).await?)
+        let client = self.client.clone();
+        let store = match (key.is_generator(), key.is_cluster()) {
+            (false, false) => {
+                let api: Api<SecretStore> = Api::namespaced(client, &key.namespace);
+                Store::from(&within(api.get(&key.name)).await?)
+            }
+            (false, true) => {
+                let api: Api<ClusterSecretStore> = Api::all(client);
+                Store::from(&within(api.get(&key.name)).await?)
+            }
+            (true, false) => {
+                let api: Api<Generator> = Api::namespaced(client, &key.namespace);
+                Store::from(&within(api.get(&key.name)).await?)
+            }
+            (true, true) => {
+                let api: Api<ClusterGenerator> = Api::all(client);
+                Store::from(&within(api.get(&key.name)).await?)
+            }
         };
         Ok(Arc::new(store))
     }

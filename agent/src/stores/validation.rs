@@ -1,12 +1,12 @@
-//! Validation of stores: the one place that asks providers about them and writes their status.
+//! Validation of stores and generators: the one place that asks providers about them and writes their status.
 //!
 //! Run by the elected leader of the role `sync` alone (provider-protocol.md 10). `ladder` asks and judges; `controller`
-//! watches both kinds of store, writes what changed and decides when to ask again.
+//! watches all four kinds, writes what changed and decides when to ask again.
 //!
 //! | kind | verbs |
 //! |---|---|
-//! | `secretstores`, `clustersecretstores` | get, list, watch |
-//! | `secretstores/status`, `clustersecretstores/status` | patch |
+//! | `secretstores`, `clustersecretstores`, `generators`, `clustergenerators` | get, list, watch |
+//! | their `status` | patch |
 //! | `events.events.k8s.io` | create, patch |
 
 mod controller;

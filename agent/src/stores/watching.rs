@@ -75,6 +75,10 @@ impl WatchReader {
 
 impl StoreReader for WatchReader {
     async fn store(&self, key: &StoreKey) -> Result<Arc<Store>, ReadError> {
+        // One agent makes the values of an object, and that is not a node (pushsecret-and-stores.md B6).
+        if key.is_generator() {
+            return Err(ReadError::Failed("nodes use no generators".into()));
+        }
         first(self.follow(key), self.settings.first_answer).await
     }
 

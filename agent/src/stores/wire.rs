@@ -2,6 +2,7 @@
 
 use latchkey_crds::external_secret::StoreKind;
 use latchkey_crds::secret_store::AuthenticationScope;
+use latchkey_proto::generator::v1::GeneratorRef;
 use latchkey_proto::provider::v1::ProviderReference;
 
 use super::model::Store;
@@ -13,6 +14,43 @@ pub struct Target {
     pub provider_ref: ProviderReference,
     /// Namespace of the caller; never empty in a read (P-NS-4).
     pub source_namespace: String,
+}
+
+/// The same for requests to generators.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeneratorTarget {
+    /// The provider's configuration object.
+    pub generator_ref: GeneratorRef,
+    /// Namespace that credentials are read from; never empty.
+    pub source_namespace: String,
+}
+
+/// What is sent to a generator for a caller in `caller`, which is never empty (provider-protocol.md 9.5).
+///
+/// | generator | credentials of | namespace of the object | source namespace |
+/// |---|---|---|---|
+/// | Generator in S | | S | S |
+/// | ClusterGenerator | ProviderReference | its `providerRef.namespace` | the same |
+/// | ClusterGenerator | ManifestReference | its `providerRef.namespace` | the caller's |
+#[must_use]
+pub fn for_generator(store: &Store, caller: &str) -> GeneratorTarget {
+    let reference = &store.provider.provider_ref;
+    let own = store.key.namespace.as_str();
+    let provider = reference.namespace.as_deref().unwrap_or_default();
+    let (namespace, source) = match (store.key.is_cluster(), store.scope) {
+        (false, _) => (own, own),
+        (true, AuthenticationScope::ProviderNamespace) => (provider, provider),
+        (true, AuthenticationScope::ManifestNamespace) => (provider, caller),
+    };
+    GeneratorTarget {
+        generator_ref: GeneratorRef {
+            api_version: reference.api_version().to_owned(),
+            kind: reference.kind.clone(),
+            name: reference.name.clone(),
+            namespace: namespace.to_owned(),
+        },
+        source_namespace: source.to_owned(),
+    }
 }
 
 /// What is sent for a caller in `caller`, which is never empty.
@@ -27,7 +65,7 @@ pub struct Target {
 /// (P-NS-2), and a `providerRef.namespace` is ignored rather than combined with a foreign caller (P-NS-1, SB-13).
 #[must_use]
 pub fn for_caller(store: &Store, caller: &str) -> Target {
-    let (namespace, kind) = match (store.key.kind(), store.scope) {
+    let (namespace, kind) = match (store.key.scope(), store.scope) {
         (StoreKind::SecretStore, _) => (store.key.namespace.as_str(), StoreKind::SecretStore),
         (StoreKind::ClusterSecretStore, AuthenticationScope::ProviderNamespace) => (
             store
@@ -48,7 +86,7 @@ pub fn for_caller(store: &Store, caller: &str) -> Target {
 /// What is sent to validate the store itself, or `None` if that takes a caller (P-NS-4).
 #[must_use]
 pub fn for_validation(store: &Store) -> Option<Target> {
-    let namespace = match (store.key.kind(), store.scope) {
+    let namespace = match (store.key.scope(), store.scope) {
         (StoreKind::SecretStore, _) => store.key.namespace.as_str(),
         (StoreKind::ClusterSecretStore, AuthenticationScope::ProviderNamespace) => store
             .provider
@@ -58,7 +96,7 @@ pub fn for_validation(store: &Store) -> Option<Target> {
             .unwrap_or_default(),
         (StoreKind::ClusterSecretStore, AuthenticationScope::ManifestNamespace) => return None,
     };
-    Some(target(store, namespace, store.key.kind(), namespace))
+    Some(target(store, namespace, store.key.scope(), namespace))
 }
 
 /// What is sent to ask for the capabilities of the store's kind of object, which need none (provider-protocol.md 2).
@@ -86,8 +124,42 @@ mod tests {
     use serde_json::json;
 
     use super::super::model::Store;
-    use super::super::model::fixtures::{cluster, namespaced};
-    use super::{for_caller, for_capabilities, for_validation};
+    use super::super::model::fixtures::{cluster, cluster_generator, generator, namespaced};
+    use super::{for_caller, for_capabilities, for_generator, for_validation};
+
+    #[test]
+    fn generators_find_their_object_and_their_credentials_by_namespace() {
+        // provider-protocol.md 9.5; SB-14.
+        let provider = || json!({"providerRef": {"namespace": "p"}});
+        let manifest = json!({"authenticationNamespace": "ManifestReference"});
+        for (store, namespace, source) in [
+            (generator(json!({}), json!({})), "team-a", "team-a"),
+            (cluster_generator(provider(), json!({})), "p", "p"),
+            (cluster_generator(provider(), manifest), "p", "team-a"),
+        ] {
+            let target = for_generator(&store, "team-a");
+            let reference = &target.generator_ref;
+            assert_eq!(
+                (
+                    reference.namespace.as_str(),
+                    target.source_namespace.as_str()
+                ),
+                (namespace, source),
+                "{store:?}"
+            );
+            assert_eq!(
+                reference.api_version,
+                "provider.generator.external-secrets.io/v2alpha1"
+            );
+        }
+        let upstream =
+            json!({"providerRef": {"apiVersion": "generators.external-secrets.io/v1alpha1"}});
+        let target = for_generator(&generator(upstream, json!({})), "team-a");
+        assert_eq!(
+            target.generator_ref.api_version,
+            "generators.external-secrets.io/v1alpha1"
+        );
+    }
 
     #[test]
     fn namespaces_and_kind_follow_scope() {

@@ -4,18 +4,20 @@ use std::collections::BTreeSet;
 
 use kube::api::Api;
 use latchkey_crds::external_secret::{ExternalSecret, SecretStoreRef, StoreApi, StoreKind};
+use latchkey_crds::generator::{ClusterGenerator, Generator};
 use latchkey_crds::secret_store::{ClusterSecretStore, SecretStore};
 use latchkey_engine::source::Source;
 
 use super::backoff::Key;
 use super::reconcile::Context;
 use super::target::{RequestError, bounded};
+use crate::generators;
 
 // === impl Context ===
 
 impl<S: Source> Context<S> {
-    /// Whether the object is for others: its store is of a kind that is switched off here (step 4), or any store that it refers to
-    /// is of another controller class (step 5). Stores that do not exist, or that cannot be understood, fail later. Those of the
+    /// Whether the object is for others: its store is of a kind that is switched off here (step 4), or any store or generator that it
+    /// refers to is of another controller class (step 5). Stores that do not exist, or that cannot be understood, fail later. Those of the
     /// namespace are always looked up in the object's (D-07).
     pub(super) async fn belongs_to_others(
         &self,
@@ -49,12 +51,43 @@ impl<S: Source> Context<S> {
                         .map(|store| store.spec.controller)
                 }
             };
-            let class = found.flatten().unwrap_or_default();
-            if !class.is_empty() && class != self.config.controller_class {
+            if self.is_foreign(found.flatten()) {
+                return Ok(true);
+            }
+        }
+        self.generators_belong_to_others(key, object).await
+    }
+
+    /// The same for generators. References that mean none fail later.
+    async fn generators_belong_to_others(
+        &self,
+        key: &Key,
+        object: &ExternalSecret,
+    ) -> Result<bool, RequestError> {
+        let references = object.spec.data_from.iter().filter_map(|entry| {
+            let reference = entry.source_ref.as_ref()?.generator_ref.as_ref()?;
+            generators::key_of(&key.0, reference).ok()
+        });
+        for generator in references.collect::<BTreeSet<_>>() {
+            let name = &generator.name;
+            let found = if generator.is_cluster() {
+                let generators: Api<ClusterGenerator> = Api::all(self.client.clone());
+                understood(bounded(generators.get_opt(name)).await)?
+                    .map(|generator| generator.spec.controller)
+            } else {
+                let generators: Api<Generator> = Api::namespaced(self.client.clone(), &key.0);
+                understood(bounded(generators.get_opt(name)).await)?
+                    .map(|generator| generator.spec.controller)
+            };
+            if self.is_foreign(found.flatten()) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    fn is_foreign(&self, class: Option<String>) -> bool {
+        class.is_some_and(|class| !class.is_empty() && class != self.config.controller_class)
     }
 }
 

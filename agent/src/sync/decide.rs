@@ -8,7 +8,6 @@ use latchkey_crds::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, RefreshPolicy, rules,
 };
 use latchkey_engine::template::{self, TemplateError};
-use latchkey_engine::unsupported::first_unsupported_field;
 
 use super::target::TargetSecret;
 use super::{mutate, names, window};
@@ -124,10 +123,9 @@ fn refusal(object: &ExternalSecret) -> Option<Plan> {
     if let Err(error) = forbidden {
         return Some(Plan::RefuseTemplate(error));
     }
-    let windows = object.spec.sync_windows.as_ref();
-    first_unsupported_field(&object.spec)
-        .or_else(|| Some(window::check(windows?).err()?.to_string()))
-        .map(Plan::refuse)
+    let windows = object.spec.sync_windows.as_ref()?;
+    let error = window::check(windows).err()?;
+    Some(Plan::refuse(error.to_string()))
 }
 
 /// Whether the target is as it should be (2.10). One that is not written from here, or not looked after once it was, always is.

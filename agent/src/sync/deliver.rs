@@ -6,9 +6,9 @@ use kube::api::Api;
 use kube::{Resource as _, ResourceExt as _};
 use latchkey_crds::conditions::ConditionStatus;
 use latchkey_crds::external_secret::{CreationPolicy, DeletionPolicy, ExternalSecret};
-use latchkey_engine::resolve;
 use latchkey_engine::source::{Caller, Source};
 use latchkey_engine::template::Rendered;
+use latchkey_engine::{Resolution, ResolveError, resolve};
 use latchkey_secret::SecretData;
 use tracing::{debug, info};
 
@@ -16,9 +16,13 @@ use super::backoff::Key;
 use super::decide::{self, Emptied};
 use super::mutate::{self, KeyChanges};
 use super::names;
-use super::outcome::{self, Achievement, Interrupted, Success, not_cleaned_up, not_written};
+use super::outcome::{
+    self, Achievement, Failure, Interrupted, Success, not_cleaned_up, not_written,
+};
 use super::reconcile::Context;
 use super::target::{self, RequestError, TargetSecret};
+use crate::generators::states::Keeper;
+use crate::generators::{Made, Recording};
 
 // === impl Context ===
 
@@ -36,11 +40,12 @@ impl<S: Source> Context<S> {
             name: key.1.clone(),
             uid: object.metadata.uid.clone().unwrap_or_default(),
         };
-        let (source, renderer) = (self.source.as_ref(), self.renderer.as_ref());
         let now = Timestamp::now();
-        let resolution = resolve(&object.spec, &caller, source, renderer, now)
-            .await
-            .map_err(|error| outcome::not_fetched(&error))?;
+        let source = Recording::new(self.source.as_ref());
+        let outcome = resolve(&object.spec, &caller, &source, &self.renderer, now).await;
+        let resolution = self
+            .keep_generated(object, source.into_made(), outcome)
+            .await?;
         for note in &resolution.missing {
             self.events
                 .normal(&object.object_ref(&()), "MissingProviderSecret", note)
@@ -77,6 +82,36 @@ impl<S: Source> Context<S> {
             _ => {
                 self.render_and_write(key, object, secrets, existing, resolution.data, now)
                     .await
+            }
+        }
+    }
+
+    /// Keeps what generators left if all was fetched, and else has it revoked (7.3).
+    async fn keep_generated(
+        &self,
+        object: &ExternalSecret,
+        made: Vec<Made>,
+        outcome: Result<Resolution, ResolveError>,
+    ) -> Result<Resolution, Failure> {
+        let Some(grace) = self.config.generator_grace else {
+            return outcome.map_err(|error| outcome::not_fetched(&error));
+        };
+        let (keeper, source) = (
+            Keeper::new(self.client.clone(), grace),
+            self.source.as_ref(),
+        );
+        match outcome {
+            Ok(resolution) => {
+                let is_changed = names::is_changed(object);
+                keeper
+                    .commit(object, made, is_changed, source)
+                    .await
+                    .map_err(|error| outcome::not_kept(&error))?;
+                Ok(resolution)
+            }
+            Err(error) => {
+                keeper.roll_back(object, made, source).await;
+                Err(outcome::not_fetched(&error))
             }
         }
     }

@@ -46,6 +46,15 @@ pub(super) fn current_version(object: &ExternalSecret) -> String {
     )
 }
 
+/// Whether the object changed since its last success. One that never had any did not.
+pub(super) fn is_changed(object: &ExternalSecret) -> bool {
+    let synced = object
+        .status
+        .as_ref()
+        .and_then(|status| status.synced_resource_version.as_deref());
+    synced.is_some_and(|version| version != current_version(object))
+}
+
 #[cfg(test)]
 mod tests {
     use super::field_manager;

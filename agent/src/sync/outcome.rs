@@ -15,6 +15,7 @@ use latchkey_engine::template::TemplateError;
 use super::mutate::OwnedByOther;
 use super::names;
 use super::target::RequestError;
+use crate::generators::states::StateError;
 
 /// A pass that ends with Ready=False.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ pub(super) enum Achievement {
     Missing,
 }
 
+/// Message where an entry of the spec failed.
+const NOT_FETCHED: &str = "could not get secret data from provider";
 /// Message where a target could not be made or written.
 const NOT_UPDATED: &str = "could not update secret";
 /// Message where a target could not be deleted.
@@ -130,12 +133,23 @@ pub(super) fn failed(
 /// The failure of an entry of the spec.
 pub(super) fn not_fetched(error: &ResolveError) -> Failure {
     Failure {
-        message: String::from("could not get secret data from provider"),
+        message: NOT_FETCHED.to_owned(),
         detail: error.to_string(),
         retry: match error.class() {
             Some(FailureClass::StoreNotReady) => Retry::Store,
+            Some(FailureClass::Reference) => Retry::Never,
             _ => Retry::Backoff(error.retry_after()),
         },
+        binds: false,
+    }
+}
+
+/// The failure where what a generator left could not be kept: the fetch has failed with it (7.3).
+pub(super) fn not_kept(error: &StateError) -> Failure {
+    Failure {
+        message: NOT_FETCHED.to_owned(),
+        detail: error.to_string(),
+        retry: Retry::Backoff(None),
         binds: false,
     }
 }

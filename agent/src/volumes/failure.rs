@@ -127,6 +127,11 @@ fn of_class(class: source::FailureClass) -> (FailureClass, Patience, &'static st
             Patience::Never,
             "the store must admit this namespace",
         ),
+        Fetch::Reference => (
+            FailureClass::FailedPrecondition,
+            Patience::Never,
+            "correct the reference",
+        ),
         Fetch::Configuration => (
             FailureClass::FailedPrecondition,
             Patience::Never,

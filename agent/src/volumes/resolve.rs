@@ -10,7 +10,6 @@ use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_csi::backend::FailureClass;
 use latchkey_engine::source::{Caller, Source};
 use latchkey_engine::template::Renderer;
-use latchkey_engine::unsupported::first_unsupported_field;
 use latchkey_secret::SecretData;
 
 use super::attributes::ObjectKey;
@@ -76,7 +75,11 @@ async fn resolve<S: Source>(
         let text = with_advice(&format!("ExternalSecret {key}: {text}"), "correct it");
         Failed::new(FailureClass::FailedPrecondition, Patience::Never, text)
     };
-    if let Some(text) = first_unsupported_field(&object.spec) {
+    if let Some(index) = first_generator(object) {
+        let text = format!(
+            "spec.dataFrom[{index}].sourceRef.generatorRef is not for volumes, where each node would get values of its own: \
+             have them delivered as a Secret"
+        );
         return Err(mistake(&text));
     }
     // Only this object suffers from it (externalsecret.md D-15).
@@ -109,4 +112,15 @@ async fn resolve<S: Source>(
         ));
     }
     Ok(rendered.data)
+}
+
+/// The first entry that a generator would fill. One agent alone makes the values of an object (pushsecret-and-stores.md B6).
+fn first_generator(object: &ExternalSecret) -> Option<usize> {
+    object.spec.data_from.iter().position(|entry| {
+        let is_generator = entry
+            .source_ref
+            .as_ref()
+            .is_some_and(|source| source.generator_ref.is_some());
+        is_generator && entry.find.is_none() && entry.extract.is_none()
+    })
 }

@@ -763,7 +763,7 @@ async fn what_is_not_supported_or_not_valid_is_named() {
     for (spec, part) in [
         (
             json!({"dataFrom": [{"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]}),
-            "ExternalSecret app/a: spec.dataFrom[0].sourceRef.generatorRef is not supported yet; correct it",
+            "ExternalSecret app/a: spec.dataFrom[0].sourceRef.generatorRef is not for volumes, where each node would get values of its own: have them delivered as a Secret; correct it",
         ),
         (
             json!({"secretStoreRef": {"name": "s"}, "refreshInterval": "tomorrow", "data": [{"secretKey": "k", "remoteRef": {"key": "db"}}]}),

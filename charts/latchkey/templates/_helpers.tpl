@@ -55,6 +55,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - --owner-service-account={{ include "latchkey.fullname" . }}-node
 - --store-requeue-interval={{ .Values.stores.requeueInterval }}
 - --enable-cluster-external-secret-reconciler={{ .Values.clusterExternalSecrets.enabled }}
+- --enable-generator-state={{ .Values.generators.state }}
+- --generator-gc-grace-period={{ .Values.generators.gracePeriod }}
 {{- end }}
 
 {{- define "latchkey.environment" -}}

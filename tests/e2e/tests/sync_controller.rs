@@ -323,9 +323,9 @@ fn sync_refuses_what_it_cannot_honour_beside_a_good_object() -> Result<()> {
             .await?;
         rig.create("good", extract("db")).await?;
         rig.synced("good").await?;
-        let message = "spec.dataFrom[0].sourceRef.generatorRef is not supported yet";
-        rig.failed("generator", message).await?;
-        rig.event("generator", "UpdateFailed", message).await?;
+        // A generator makes many values and can only stand in dataFrom.
+        rig.failed("generator", "could not get secret data from provider")
+            .await?;
         rig.failed("manifest", "invalid generic target").await?;
         let gate = "generic targets are disabled. Enable with --unsafe-allow-generic-targets flag";
         rig.event("manifest", "UpdateFailed", gate).await?;

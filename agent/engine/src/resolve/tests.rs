@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::*;
+use crate::source::Generated;
 use crate::template::{ObjectError, ObjectKind, Settings, TemplateObjects};
 
 type Fields<'a> = &'a [(&'a str, &'a [u8])];
@@ -17,6 +19,8 @@ struct Shelf {
     values: BTreeMap<String, Result<BTreeMap<String, Vec<u8>>, String>>,
     running: AtomicUsize,
     most: AtomicUsize,
+    /// Entries and generators that were asked, in this order.
+    generated: Mutex<Vec<(usize, String)>>,
 }
 
 impl Shelf {
@@ -125,6 +129,37 @@ impl Source for Shelf {
         });
         Ok(found.collect())
     }
+
+    /// The secret under `generator/<name>`. The name `wrong` is no reference to one.
+    async fn generate(
+        &self,
+        caller: &Caller,
+        entry: usize,
+        generator: &GeneratorRef,
+    ) -> Result<Generated, GenerateError> {
+        assert_eq!(caller, &test_caller());
+        if generator.name == "wrong" {
+            return Err(GenerateError::Get(FetchError::Failed {
+                class: FailureClass::Reference,
+                message: "no such kind".into(),
+                retry_after: None,
+            }));
+        }
+        self.generated.lock().push((entry, generator.name.clone()));
+        let store = SecretStoreRef {
+            name: Some("generator".into()),
+            ..SecretStoreRef::default()
+        };
+        let remote = RemoteRef {
+            key: generator.name.clone(),
+            ..RemoteRef::default()
+        };
+        let data = self
+            .look_up(&store, &remote)
+            .await
+            .map_err(GenerateError::Use)?;
+        Ok(Generated { data, state: None })
+    }
 }
 
 /// For rewrites, which need no objects.
@@ -155,6 +190,7 @@ fn test_caller() -> Caller {
 }
 
 mod find;
+mod generate;
 
 async fn run(shelf: &Shelf, spec: serde_json::Value) -> Result<Resolution, String> {
     let mut spec: ExternalSecretSpec = serde_json::from_value(spec).unwrap();

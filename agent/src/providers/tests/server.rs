@@ -5,6 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use latchkey_proto::generator::v1 as generator;
+use latchkey_proto::generator::v1::generator_provider_server::{
+    GeneratorProvider, GeneratorProviderServer,
+};
 use latchkey_proto::provider::v1 as wire;
 use latchkey_proto::provider::v1::secret_store_provider_server::{
     SecretStoreProvider, SecretStoreProviderServer,
@@ -65,6 +69,10 @@ pub(super) struct Script {
     pub(super) finds: Mutex<Vec<wire::ExternalSecretFind>>,
     pub(super) validate: Mutex<Option<Answer<wire::ValidateResponse>>>,
     pub(super) capabilities: Mutex<Option<Answer<i32>>>,
+    pub(super) generate: Mutex<Option<Answer<(Fields, Vec<u8>)>>>,
+    pub(super) cleanup: Mutex<Option<Answer<()>>>,
+    /// Reference, source namespace and, of a Generate, the attempt; of a Cleanup, the state.
+    pub(super) generators: Mutex<Vec<(generator::GeneratorRef, String, Vec<u8>)>>,
     pub(super) delay: Mutex<Duration>,
     pub(super) cancelled: AtomicUsize,
     counts: Mutex<HashMap<&'static str, usize>>,
@@ -99,6 +107,30 @@ impl Script {
         answer: impl FnMut() -> Result<i32, Status> + Send + 'static,
     ) {
         *self.capabilities.lock() = Some(Box::new(answer));
+    }
+
+    pub(super) fn on_generate(
+        &self,
+        answer: impl FnMut() -> Result<(Fields, Vec<u8>), Status> + Send + 'static,
+    ) {
+        *self.generate.lock() = Some(Box::new(answer));
+    }
+
+    pub(super) fn on_cleanup(&self, answer: impl FnMut() -> Result<(), Status> + Send + 'static) {
+        *self.cleanup.lock() = Some(Box::new(answer));
+    }
+
+    fn note_generator(
+        &self,
+        method: &'static str,
+        reference: Option<generator::GeneratorRef>,
+        source: String,
+        rest: Vec<u8>,
+    ) {
+        *self.counts.lock().entry(method).or_default() += 1;
+        self.generators
+            .lock()
+            .push((reference.unwrap_or_default(), source, rest));
     }
 
     pub(super) fn count(&self, method: &str) -> usize {
@@ -227,6 +259,42 @@ impl SecretStoreProvider for Service {
     }
 }
 
+#[tonic::async_trait]
+impl GeneratorProvider for Service {
+    async fn generate(
+        &self,
+        request: Request<generator::GenerateRequest>,
+    ) -> Result<Response<generator::GenerateResponse>, Status> {
+        let attempt = request.metadata().get("eso-attempt-id");
+        let attempt = attempt.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
+        let request = request.into_inner();
+        self.0.note_generator(
+            "Generate",
+            request.generator_ref,
+            request.source_namespace,
+            attempt,
+        );
+        let delay = *self.0.delay.lock();
+        tokio::time::sleep(delay).await;
+        answer(&self.0.generate)
+            .map(|(secrets, state)| Response::new(generator::GenerateResponse { secrets, state }))
+    }
+
+    async fn cleanup(
+        &self,
+        request: Request<generator::CleanupRequest>,
+    ) -> Result<Response<generator::CleanupResponse>, Status> {
+        let request = request.into_inner();
+        self.0.note_generator(
+            "Cleanup",
+            request.generator_ref,
+            request.source_namespace,
+            request.state,
+        );
+        answer(&self.0.cleanup).map(|()| Response::new(generator::CleanupResponse {}))
+    }
+}
+
 /// A running provider.
 pub(super) struct Provider {
     pub(super) script: Arc<Script>,
@@ -272,9 +340,12 @@ impl Provider {
         let health = (!matches!(serves, Serves::Silent)).then_some(health);
         let store = SecretStoreProviderServer::new(Service(script.clone()));
         let store = (!matches!(serves, Serves::HealthOnly)).then_some(store);
+        let generators = GeneratorProviderServer::new(Service(script.clone()));
+        let generators = (!matches!(serves, Serves::HealthOnly)).then_some(generators);
         let server = tonic::transport::Server::builder()
             .add_optional_service(health)
-            .add_optional_service(store);
+            .add_optional_service(store)
+            .add_optional_service(generators);
         tokio::spawn(
             server.serve_with_incoming_shutdown(incoming, cancel.clone().cancelled_owned()),
         );

@@ -16,9 +16,9 @@ use crate::stores::{ReadError, Store, StoreKey, StoreReader};
 
 /// Stores and namespaces in a map.
 #[derive(Default)]
-struct Held {
-    stores: Mutex<BTreeMap<StoreKey, Store>>,
-    namespaces: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
+pub(super) struct Held {
+    pub(super) stores: Mutex<BTreeMap<StoreKey, Store>>,
+    pub(super) namespaces: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
 }
 
 impl StoreReader for Held {
@@ -45,7 +45,7 @@ impl StoreReader for Held {
 }
 
 impl Held {
-    fn add(&self, store: Store) {
+    pub(super) fn add(&self, store: Store) {
         self.stores.lock().insert(store.key.clone(), store);
     }
 }
@@ -72,8 +72,8 @@ pub(super) fn cluster(address: &str, rest: serde_json::Value) -> Store {
     )
 }
 
-/// A ready store; `rest` replaces parts of its spec, and `status` the status.
-fn object(
+/// A ready store or generator; `rest` replaces parts of its spec, and `status` the status.
+pub(super) fn object(
     metadata: serde_json::Value,
     address: &str,
     rest: serde_json::Value,
@@ -95,7 +95,7 @@ fn object(
     json!({"metadata": metadata, "spec": spec, "status": status})
 }
 
-fn caller(namespace: &str) -> Caller {
+pub(super) fn caller(namespace: &str) -> Caller {
     Caller {
         namespace: namespace.into(),
         name: "app".into(),
@@ -119,7 +119,7 @@ fn remote() -> RemoteRef {
     .unwrap()
 }
 
-fn failure(error: FetchError) -> (FailureClass, String) {
+pub(super) fn failure(error: FetchError) -> (FailureClass, String) {
     match error {
         FetchError::NoSecret => panic!("NoSecret"),
         FetchError::Failed { class, message, .. } => (class, message),

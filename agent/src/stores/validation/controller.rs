@@ -15,6 +15,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, predicates, reflector, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use latchkey_crds::conditions::{self, ConditionStatus};
+use latchkey_crds::generator::{ClusterGenerator, Generator};
 use latchkey_crds::secret_store::{self, ClusterSecretStore, SecretStore};
 use parking_lot::Mutex;
 use rand::RngExt as _;
@@ -53,9 +54,17 @@ struct Shared {
     providers: Arc<Providers>,
     settings: Settings,
     metrics: StoreMetrics,
-    recorders: [Recorder; 2],
+    recorders: Recorders,
     /// Consecutive failures of each store.
     failures: Mutex<HashMap<StoreKey, u32>>,
+}
+
+/// Upstream's names for what tells of stores, and ours for generators.
+struct Recorders {
+    store: Recorder,
+    cluster_store: Recorder,
+    generator: Recorder,
+    cluster_generator: Recorder,
 }
 
 /// Why a pass failed; the store is then tried again like after any failure.
@@ -81,7 +90,12 @@ impl Validator {
             };
             Recorder::new(client.clone(), reporter)
         };
-        let recorders = [recorder("secret-store"), recorder("cluster-secret-store")];
+        let recorders = Recorders {
+            store: recorder("secret-store"),
+            cluster_store: recorder("cluster-secret-store"),
+            generator: recorder("generator"),
+            cluster_generator: recorder("cluster-generator"),
+        };
         Self(Arc::new(Shared {
             client,
             providers,
@@ -101,7 +115,9 @@ impl Validator {
         let client = &self.0.client;
         tokio::join!(
             self.follow::<SecretStore>(Api::all(client.clone()), cancel.clone()),
-            self.follow::<ClusterSecretStore>(Api::all(client.clone()), cancel),
+            self.follow::<ClusterSecretStore>(Api::all(client.clone()), cancel.clone()),
+            self.follow::<Generator>(Api::all(client.clone()), cancel.clone()),
+            self.follow::<ClusterGenerator>(Api::all(client.clone()), cancel),
         );
         self.0.failures.lock().clear();
         self.0.metrics.clear();
@@ -154,7 +170,7 @@ impl Validator {
     }
 }
 
-/// What the two kinds have in common.
+/// What the four kinds have in common.
 trait Kind:
     Resource<DynamicType = ()>
     + Clone
@@ -195,6 +211,47 @@ impl Kind for ClusterSecretStore {
 
     fn api(client: Client, _: &str) -> Api<Self> {
         Api::all(client)
+    }
+}
+
+impl Kind for Generator {
+    fn key(namespace: &str, name: &str) -> StoreKey {
+        StoreKey::generator(namespace, name)
+    }
+
+    fn store(&self) -> Store {
+        Store::from(self)
+    }
+
+    fn api(client: Client, namespace: &str) -> Api<Self> {
+        in_namespace(client, namespace)
+    }
+}
+
+impl Kind for ClusterGenerator {
+    fn key(_: &str, name: &str) -> StoreKey {
+        StoreKey::cluster_generator(name)
+    }
+
+    fn store(&self) -> Store {
+        Store::from(self)
+    }
+
+    fn api(client: Client, _: &str) -> Api<Self> {
+        Api::all(client)
+    }
+}
+
+// === impl Recorders ===
+
+impl Recorders {
+    fn of(&self, key: &StoreKey) -> &Recorder {
+        match (key.is_generator(), key.is_cluster()) {
+            (false, false) => &self.store,
+            (false, true) => &self.cluster_store,
+            (true, false) => &self.generator,
+            (true, true) => &self.cluster_generator,
+        }
     }
 }
 
@@ -314,7 +371,7 @@ impl Shared {
                 .iter()
                 .map(|warning| event(EventType::Warning, "ProviderWarning", warning)),
         );
-        let recorder = &self.recorders[usize::from(store.key.is_cluster())];
+        let recorder = self.recorders.of(&store.key);
         let reference = object.object_ref(&());
         for event in events {
             match timeout(REQUEST_TIMEOUT, recorder.publish(&event, &reference)).await {

@@ -71,8 +71,10 @@ pub async fn examine(providers: &Providers, store: &Store) -> Finding {
         }
     };
     // 3. and 4. The connection, and the provider's health.
+    let mut is_healthy = false;
     match client.health().await {
-        Ok(Health::Serving | Health::Unspoken) => {}
+        Ok(Health::Serving) => is_healthy = true,
+        Ok(Health::Unspoken) => {}
         Ok(Health::NotServing) => {
             let message = "provider runtime is not serving: NOT_SERVING";
             return Finding::failed(store_reasons::PROVIDER_NOT_SERVING, message).transient();
@@ -84,6 +86,10 @@ pub async fn examine(providers: &Providers, store: &Store) -> Finding {
                 tracing::debug!(store = %store.key, %error, "provider does not tell its health")
             }
         },
+    }
+    // Generators are not asked for more: there is no call for it (pushsecret-and-stores.md B6).
+    if store.key.is_generator() {
+        return generator_finding(is_healthy);
     }
     // 6. The kind. (5, Describe, belongs to an extension that is not spoken yet.)
     let capabilities = match client.capabilities(&wire::for_capabilities(store)).await {
@@ -110,14 +116,6 @@ pub async fn examine(providers: &Providers, store: &Store) -> Finding {
 }
 
 async fn validate(client: &Client, store: &Store) -> Finding {
-    let unknown = || {
-        let message = "could not determine validation status";
-        Finding::new(
-            ConditionStatus::True,
-            store_reasons::VALIDATION_UNKNOWN,
-            message,
-        )
-    };
     let Some(target) = wire::for_validation(store) else {
         return unknown();
     };
@@ -174,6 +172,23 @@ async fn validate(client: &Client, store: &Store) -> Finding {
             }
         }),
     }
+}
+
+fn generator_finding(is_healthy: bool) -> Finding {
+    if is_healthy {
+        let message = "generator validated";
+        return Finding::new(ConditionStatus::True, store_reasons::VALID, message);
+    }
+    unknown()
+}
+
+fn unknown() -> Finding {
+    let message = "could not determine validation status";
+    Finding::new(
+        ConditionStatus::True,
+        store_reasons::VALIDATION_UNKNOWN,
+        message,
+    )
 }
 
 /// The finding if the provider could not be reached, or not be understood.

@@ -1,4 +1,4 @@
-//! Series about stores, under upstream's names (externalsecret.md 8.1).
+//! Series about stores and generators, under upstream's names (externalsecret.md 8.1).
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use crate::stores::StoreKey;
 pub struct StoreMetrics {
     namespaced: Series,
     cluster: Series,
+    generator: Series,
+    cluster_generator: Series,
 }
 
 #[derive(Clone, Default)]
@@ -43,6 +45,8 @@ impl StoreMetrics {
         for (prefix, series) in [
             ("secretstore", &self.namespaced),
             ("clustersecretstore", &self.cluster),
+            ("generator", &self.generator),
+            ("clustergenerator", &self.cluster_generator),
         ] {
             registry.register(
                 format!("{prefix}_status_condition"),
@@ -80,17 +84,23 @@ impl StoreMetrics {
 
     /// Another replica may lead from here on.
     pub(super) fn clear(&self) {
-        for series in [&self.namespaced, &self.cluster] {
+        for series in [
+            &self.namespaced,
+            &self.cluster,
+            &self.generator,
+            &self.cluster_generator,
+        ] {
             series.condition.clear();
             series.duration.clear();
         }
     }
 
     fn of(&self, key: &StoreKey) -> &Series {
-        if key.is_cluster() {
-            &self.cluster
-        } else {
-            &self.namespaced
+        match (key.is_generator(), key.is_cluster()) {
+            (false, false) => &self.namespaced,
+            (false, true) => &self.cluster,
+            (true, false) => &self.generator,
+            (true, true) => &self.cluster_generator,
         }
     }
 }

@@ -237,10 +237,6 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             "spec.refreshInterval \"nonsense\" is not a duration such as 90s, 15m or 1h30m",
         ),
         (
-            json!({ "dataFrom": [{ "sourceRef": { "generatorRef": { "kind": "UUID", "name": "u" } } }] }),
-            "spec.dataFrom[0].sourceRef.generatorRef is not supported yet",
-        ),
-        (
             json!({ "syncWindows": { "kind": "deny", "windows": [{ "schedule": "@daily", "duration": "1d" }] } }),
             "spec.syncWindows.windows[].duration \"1d\" is not a duration such as 90s, 15m or 1h30m",
         ),
