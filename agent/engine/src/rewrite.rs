@@ -7,7 +7,12 @@ use latchkey_crds::external_secret::{Rewrite, RewriteRegexp, RewriteTransform};
 use latchkey_secret::SecretData;
 use latchkey_templating::object::JsonError;
 use latchkey_templating::regexp::{RegexpError, Replacer};
-use latchkey_templating::{MissingKey, Options, Template};
+use latchkey_templating::{Limits, MissingKey, Options, Template, Usage};
+
+/// How many times the steps of one template all operations of an entry may take together.
+const STEPS_OF_ALL: u64 = 20;
+/// The same for cryptography.
+const CRYPTOGRAPHY_OF_ALL: u32 = 2;
 
 /// An operation that failed. The texts show keys, never values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +55,14 @@ pub enum RewriteError {
         /// Why.
         cause: MergeError,
     },
+    /// There are too many operations on too many keys.
+    #[error(
+        "failed rewrite operation[{index}]: the operations together exceed their limit of steps"
+    )]
+    TooMuch {
+        /// Position in `rewrite`.
+        index: usize,
+    },
     /// A defect of the agent.
     #[error("the agent failed internally; please report it")]
     Internal,
@@ -75,7 +88,18 @@ pub enum MergeError {
     NoInto,
 }
 
+/// What the operations of an entry may still take. An entry may find thousands of keys, so a limit for each render alone would
+/// bound nothing.
+struct Budget {
+    one: Limits,
+    steps: u64,
+    cryptography: u32,
+}
+
 /// Applies `operations` in order, the output of one being the input of the next.
+///
+/// The limits of `options` hold for each render of a transform; all operations together may take 20 times their steps and twice
+/// their cryptography.
 ///
 /// # Errors
 ///
@@ -85,21 +109,66 @@ pub(crate) fn rewrite(
     mut data: SecretData,
     options: &Options,
 ) -> Result<SecretData, RewriteError> {
-    let options = Options {
+    let mut options = Options {
         missing_key: MissingKey::Default,
         ..options.clone()
     };
+    let mut budget = Budget::new(options.limits);
     for (index, operation) in operations.iter().enumerate() {
+        if !budget.pay(data.len() as u64) {
+            return Err(RewriteError::TooMuch { index });
+        }
         if let Some(operation) = &operation.merge {
-            data = merge::merge(operation, data, &options.limits)
+            data = merge::merge(operation, data, &mut budget)
                 .map_err(|cause| RewriteError::Merge { index, cause })?;
         } else if let Some(operation) = &operation.regexp {
-            data = regexp(index, operation, data, &options)?;
+            data = regexp(index, operation, data, &mut budget)?;
         } else if let Some(operation) = &operation.transform {
-            data = transform(index, operation, data, &options)?;
+            data = transform(index, operation, data, &mut options, &mut budget)?;
         }
     }
     Ok(data)
+}
+
+// === impl Budget ===
+
+impl Budget {
+    fn new(one: Limits) -> Self {
+        Self {
+            one,
+            steps: one.steps.saturating_mul(STEPS_OF_ALL),
+            cryptography: one.cryptography.saturating_mul(CRYPTOGRAPHY_OF_ALL),
+        }
+    }
+
+    /// Takes `steps`. Whether they were there.
+    fn pay(&mut self, steps: u64) -> bool {
+        let rest = self.steps.checked_sub(steps);
+        self.steps = rest.unwrap_or_default();
+        rest.is_some()
+    }
+
+    /// The limits of an operation that does all of its work at once.
+    fn of_operation(&self) -> Limits {
+        Limits {
+            steps: self.steps,
+            ..self.one
+        }
+    }
+
+    /// The limits of one render among many.
+    fn of_render(&self) -> Limits {
+        Limits {
+            steps: self.one.steps.min(self.steps),
+            cryptography: self.one.cryptography.min(self.cryptography),
+            ..self.one
+        }
+    }
+
+    fn spend(&mut self, usage: Usage) {
+        self.steps = self.steps.saturating_sub(usage.steps);
+        self.cryptography = self.cryptography.saturating_sub(usage.cryptography);
+    }
 }
 
 /// Every match in every key replaced.
@@ -107,7 +176,7 @@ fn regexp(
     index: usize,
     operation: &RewriteRegexp,
     data: SecretData,
-    options: &Options,
+    budget: &mut Budget,
 ) -> Result<SecretData, RewriteError> {
     let failed = |error: RegexpError| RewriteError::Regexp {
         index,
@@ -116,11 +185,15 @@ fn regexp(
             RegexpError::Limit(text) => text,
         },
     };
+    let limits = budget.of_operation();
     let mut replacer =
-        Replacer::new(&operation.source, &operation.target, &options.limits).map_err(failed)?;
-    data.into_iter()
+        Replacer::new(&operation.source, &operation.target, &limits).map_err(failed)?;
+    let renamed = data
+        .into_iter()
         .map(|(key, value)| Ok((replacer.replace_all(&key).map_err(failed)?, value)))
-        .collect()
+        .collect();
+    budget.spend(replacer.usage());
+    renamed
 }
 
 /// A new key for each, rendered from the old one.
@@ -128,7 +201,8 @@ fn transform(
     index: usize,
     operation: &RewriteTransform,
     data: SecretData,
-    options: &Options,
+    options: &mut Options,
+    budget: &mut Budget,
 ) -> Result<SecretData, RewriteError> {
     let template = Template::parse("transform", &operation.template, options).map_err(|error| {
         RewriteError::Parse {
@@ -139,14 +213,17 @@ fn transform(
     let mut renamed = SecretData::new();
     for (key, value) in data {
         let root = SecretData::from([("value".to_owned(), key.clone().into())]);
+        options.limits = budget.of_render();
         // The whole text: what it can show is the key, which the error shows anyway.
-        let output = template
-            .render(&root, options)
-            .map_err(|error| RewriteError::Transform {
-                index,
-                key,
-                reason: error.full_text(),
-            })?;
+        let (output, usage) =
+            template
+                .render_measured(&root, options)
+                .map_err(|error| RewriteError::Transform {
+                    index,
+                    key,
+                    reason: error.full_text(),
+                })?;
+        budget.spend(usage);
         let new = String::from_utf8_lossy(output.expose()).into_owned();
         renamed.insert(new, value);
     }

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::format;
 use crate::json::{self, Style};
-use crate::limits::Limits;
+use crate::limits::{Limits, Usage};
 use crate::value::{Dict, Text, Value};
 
 /// Bytes that any float takes in plain decimal.
@@ -42,17 +42,13 @@ pub enum JsonError {
 // === impl JsonObject ===
 
 impl JsonObject {
-    /// No fields. Of `limits`, the steps do not count: reading takes time in proportion to the texts, which are there already.
+    /// No fields.
     ///
     /// # Errors
     ///
     /// [`JsonError::Limit`] if there is no memory for an object at all.
     pub fn new(limits: &Limits) -> Result<Self, JsonError> {
-        let limits = Limits {
-            steps: u64::MAX,
-            ..*limits
-        };
-        let mut cx = Context::new(limits, Timestamp::UNIX_EPOCH, TimeZone::UTC);
+        let mut cx = Context::new(*limits, Timestamp::UNIX_EPOCH, TimeZone::UTC);
         let fields = cx.dict()?;
         Ok(Self { cx, fields })
     }
@@ -114,6 +110,12 @@ impl JsonObject {
             data.insert(name.to_lossy().into_owned(), value);
         }
         Ok(data)
+    }
+
+    /// What was used so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.cx.usage()
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::functions;
-use crate::limits::Limits;
+use crate::limits::{Limits, Usage};
 use crate::pattern::{Pattern, Replacement, Trouble};
 use crate::value::Text;
 
@@ -61,6 +61,12 @@ impl Replacer {
         let replaced =
             functions::replaced(&mut self.cx, &self.pattern, &Text::from(text), &replacement)?;
         Ok(replaced.to_lossy().into_owned())
+    }
+
+    /// What was used so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.cx.usage()
     }
 }
 

@@ -6,10 +6,9 @@ use latchkey_crds::external_secret::{
     RewriteMerge, RewriteMergeConflictPolicy, RewriteMergePriorityPolicy, RewriteMergeStrategy,
 };
 use latchkey_secret::SecretData;
-use latchkey_templating::Limits;
 use latchkey_templating::object::JsonObject;
 
-use super::MergeError;
+use super::{Budget, MergeError};
 
 /// Merges the values of `data`, field by field, the later over the earlier.
 ///
@@ -18,10 +17,20 @@ use super::MergeError;
 /// [`MergeError`]; of several causes the one that the order of processing meets first.
 pub(super) fn merge(
     operation: &RewriteMerge,
-    mut data: SecretData,
-    limits: &Limits,
+    data: SecretData,
+    budget: &mut Budget,
 ) -> Result<SecretData, MergeError> {
-    let mut merged = JsonObject::new(limits).map_err(MergeError::NotAnObject)?;
+    let mut merged = JsonObject::new(&budget.of_operation()).map_err(MergeError::NotAnObject)?;
+    let result = merge_into(operation, data, &mut merged);
+    budget.spend(merged.usage());
+    result
+}
+
+fn merge_into(
+    operation: &RewriteMerge,
+    mut data: SecretData,
+    merged: &mut JsonObject,
+) -> Result<SecretData, MergeError> {
     let mut conflicts = Vec::new();
     for key in in_order(operation, &data) {
         let Some(value) = data.get(key) else {

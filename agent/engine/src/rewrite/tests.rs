@@ -234,3 +234,66 @@ fn operations_of_all_kinds_feed_each_other() {
         )
     );
 }
+
+#[test]
+fn many_keys_are_rewritten_within_the_limits() {
+    let data: SecretData = (0..10_000)
+        .map(|number| {
+            let value = format!(r#"{{"a{number}":"some text","b{number}":[1,2]}}"#);
+            let key = format!("app/team-{number}/environment/production/key");
+            (key, SecretValue::from(value))
+        })
+        .collect();
+    let run = |operations: serde_json::Value| {
+        let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
+        let options = Options::new(Timestamp::now());
+        rewrite(&operations, data.clone(), &options).map(|data| data.len())
+    };
+    for (operation, expected) in [
+        (
+            json!({ "regexp": { "source": "(.*)", "target": "p-$1" } }),
+            10_000,
+        ),
+        (
+            json!({ "transform": { "template": "{{ .value | replace \"/\" \".\" | upper }}" } }),
+            10_000,
+        ),
+        (json!({ "merge": {} }), 20_000),
+    ] {
+        assert_eq!(run(json!([operation.clone()])), Ok(expected), "{operation}");
+    }
+}
+
+#[test]
+fn operations_share_what_they_may_take() {
+    let data: SecretData = (0..1_000)
+        .map(|number| (number.to_string(), SecretValue::from("{}".to_owned())))
+        .collect();
+    let run = |operation: serde_json::Value, count: usize| {
+        let operations: Vec<Rewrite> =
+            serde_json::from_value(json!(vec![operation; count])).unwrap();
+        let options = Options {
+            limits: Limits {
+                steps: 10_000,
+                ..Limits::default()
+            },
+            ..Options::new(Timestamp::now())
+        };
+        rewrite(&operations, data.clone(), &options)
+            .map(|data| data.len())
+            .map_err(|error| error.to_string())
+    };
+    let regexp = json!({ "regexp": { "source": "x", "target": "y" } });
+    let transform =
+        json!({ "transform": { "template": "{{ range until 20 }}{{ end }}{{ .value }}" } });
+    let merge = json!({ "merge": { "strategy": "JSON", "into": "all" } });
+    for operation in [regexp, transform, merge, json!({})] {
+        assert_eq!(
+            run(operation.clone(), 1).map(|count| count / 1_000),
+            Ok(1),
+            "{operation}"
+        );
+        let error = run(operation.clone(), 300).unwrap_err();
+        assert!(error.ends_with(" limit of steps"), "{operation}: {error}");
+    }
+}

@@ -1,4 +1,5 @@
 use latchkey_secret::SecretValue;
+use latchkey_templating::Limits;
 use serde_json::json;
 
 use super::*;
@@ -12,7 +13,8 @@ fn data(entries: &[(&str, &str)]) -> SecretData {
 
 fn run(operation: serde_json::Value, entries: &[(&str, &str)]) -> Result<SecretData, String> {
     let operation: RewriteMerge = serde_json::from_value(operation).unwrap();
-    merge(&operation, data(entries), &Limits::default()).map_err(|error| error.to_string())
+    let mut budget = Budget::new(Limits::default());
+    merge(&operation, data(entries), &mut budget).map_err(|error| error.to_string())
 }
 
 const THREE: &[(&str, &str)] = &[
