@@ -177,6 +177,10 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_GENERATOR_GC_GRACE_PERIOD", value_parser = positive_duration, default_value = "2m")]
     pub generator_gc_grace_period: Duration,
 
+    /// Whether ClusterSecretStores are validated, and ExternalSecrets whose `secretStoreRef` names one are looked at.
+    #[arg(long, env = "LATCHKEY_ENABLE_CLUSTER_STORE_RECONCILER", action = clap::ArgAction::Set, default_value_t = true)]
+    pub enable_cluster_store_reconciler: bool,
+
     /// How often a store is validated again, as a Go duration of at least 10s.
     #[arg(long, env = "LATCHKEY_STORE_REQUEUE_INTERVAL", value_parser = store_requeue, default_value = "5m")]
     pub store_requeue_interval: Duration,
@@ -342,7 +346,7 @@ mod tests {
         );
         assert_eq!(args.store_requeue_interval, Duration::from_secs(300));
         assert_eq!(args.provider_timeout, Duration::from_secs(30));
-        assert!(args.enable_flood_gate);
+        assert!(args.enable_flood_gate && args.enable_cluster_store_reconciler);
         assert!(args.enable_cluster_external_secret_reconciler);
         assert!(args.certificate_namespaces.is_empty());
         assert_eq!(args.validate(), Ok(()));

@@ -184,6 +184,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         allowed_provider_hosts,
         controller_class,
         enable_flood_gate,
+        enable_cluster_store_reconciler,
         enable_cluster_external_secret_reconciler,
         enable_generator_state,
         generator_gc_grace_period,
@@ -302,6 +303,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             store_requeue_interval,
             generator_grace: enable_generator_state.then_some(generator_gc_grace_period),
             controller_class: class,
+            cluster_stores: enable_cluster_store_reconciler,
             cluster_external_secrets: enable_cluster_external_secret_reconciler,
         };
         sync::Sync::new(

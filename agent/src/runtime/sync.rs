@@ -35,6 +35,8 @@ pub(super) struct Settings {
     /// How long replaced values of generators stay; `None` if what generators leave is not kept.
     pub(super) generator_grace: Option<Duration>,
     pub(super) controller_class: String,
+    /// Whether anything is done about ClusterSecretStores.
+    pub(super) cluster_stores: bool,
     /// Whether ClusterExternalSecrets are handled, provided that the agent looks at all namespaces.
     pub(super) cluster_external_secrets: bool,
 }
@@ -86,6 +88,7 @@ impl Sync {
             store_requeue_interval,
             generator_grace,
             controller_class,
+            cluster_stores,
             cluster_external_secrets,
         } = settings;
         let certificates = certificates.map(|settings| {
@@ -98,6 +101,7 @@ impl Sync {
         let validation = validation::Settings {
             interval: store_requeue_interval,
             instance: Some(identity.clone()),
+            cluster_stores,
         };
         let stores = Validator::new(
             client.clone(),
@@ -119,6 +123,7 @@ impl Sync {
             config: sync::Config {
                 controller_class,
                 generator_grace,
+                cluster_stores,
                 ..sync::Config::default()
             },
             metrics,

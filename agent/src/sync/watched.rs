@@ -11,7 +11,7 @@ use kube::{Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 
 use super::backoff::{Backoff, Key};
-use super::{Guarded, Metrics};
+use super::{Guarded, Metrics, names};
 
 /// Shared between the watch and the passes.
 #[derive(Default)]
@@ -232,14 +232,25 @@ impl State {
     }
 }
 
-/// Whether more than the status changed.
+/// Whether more than the status changed, or than our finalizer was put on: a pass does that, and goes on.
 fn differs(old: &ObjectMeta, new: &ObjectMeta) -> bool {
     old.uid != new.uid
         || old.generation != new.generation
         || old.labels != new.labels
         || old.annotations != new.annotations
-        || old.finalizers != new.finalizers
+        || finalizers_differ(old, new)
         || old.deletion_timestamp != new.deletion_timestamp
+}
+
+fn finalizers_differ(old: &ObjectMeta, new: &ObjectMeta) -> bool {
+    let (old, new) = (old.finalizers.iter(), new.finalizers.iter());
+    let (old, mut new) = (old.flatten(), new.flatten());
+    for held in old {
+        if new.next() != Some(held) {
+            return true;
+        }
+    }
+    new.any(|added| added != names::FINALIZER)
 }
 
 fn target_key(secret: &PartialObjectMeta<Secret>) -> Key {
@@ -400,11 +411,20 @@ mod tests {
             ("labels", json!({ "a": "b" })),
             ("annotations", json!({ "a": "b" })),
             ("finalizers", json!(["example.com/x"])),
+            ("finalizers", json!(["example.com/y"])),
             ("deletionTimestamp", json!("2024-03-05T12:00:00Z")),
         ] {
             let touched = change("/metadata", field, value);
             assert_eq!(touched.as_ref(), Some(&key), "{field}");
         }
+        // Our own mark is no news; losing it is.
+        let marked = json!(["example.com/y", names::FINALIZER]);
+        assert_eq!(change("/metadata", "finalizers", marked), None);
+        let stripped = json!(["example.com/y"]);
+        assert_eq!(
+            change("/metadata", "finalizers", stripped),
+            Some(key.clone())
+        );
         let seen = watched.get(&key).unwrap();
         let status = seen.0.as_ref().unwrap().status.as_ref().unwrap();
         assert_eq!(status.synced_resource_version.as_deref(), Some("2"));

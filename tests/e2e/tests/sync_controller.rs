@@ -1,5 +1,11 @@
 //! The controller that turns ExternalSecrets into Secrets, against a real API server (`externalsecret.md` 2 and 9).
 
+#[path = "sync_controller/deletion.rs"]
+mod deletion;
+#[path = "sync_controller/policies.rs"]
+mod policies;
+#[path = "sync_controller/refresh.rs"]
+mod refresh;
 #[path = "sync_controller/support.rs"]
 mod support;
 #[path = "sync_controller/templates.rs"]
@@ -128,18 +134,28 @@ fn sync_creates_the_secret_with_all_its_marks_and_then_rests() -> Result<()> {
 
 #[test]
 fn sync_follows_the_provider_every_interval() -> Result<()> {
-    // externalsecret.md 2.4, E037, E038
+    // externalsecret.md 2.4, E017, E037, E038, E039
     latchkey_cluster::test(async |cx| {
         let rig = Rig::start(&cx).await?;
         rig.shelf.put("db", &[("a", "1"), ("b", "1")]);
         let mut spec = extract("db");
         spec["refreshInterval"] = json!("1s");
         spec["data"] = json!([{ "secretKey": "c", "remoteRef": { "key": "db", "property": "a", "decodingStrategy": "None" } }]);
-        rig.create("web", spec).await?;
-        rig.holds("web", &[("a", "1"), ("b", "1"), ("c", "1")])
-            .await?;
+        rig.create("web", spec.clone()).await?;
+        let long = "n".repeat(76);
+        spec["target"] = json!({ "name": long, "template": {} });
+        rig.create("long", spec).await?;
+        for name in ["web", &long] {
+            rig.holds(name, &[("a", "1"), ("b", "1"), ("c", "1")])
+                .await?;
+        }
+        let status = rig.synced("long").await?.status;
+        let binding = status.and_then(|status| status.binding);
+        ensure!(binding.is_some_and(|binding| binding.name == long));
         rig.shelf.put("db", &[("a", "2")]);
-        rig.holds("web", &[("a", "2"), ("c", "2")]).await?;
+        for name in ["web", &long] {
+            rig.holds(name, &[("a", "2"), ("c", "2")]).await?;
+        }
         rig.stop().await
     })
 }
@@ -309,11 +325,6 @@ fn sync_refuses_what_it_cannot_honour_beside_a_good_object() -> Result<()> {
             spec[field] = value;
             spec
         };
-        let generator = json!({ "generatorRef": { "kind": "UUID", "name": "u" } });
-        let entry =
-            json!({ "secretKey": "a", "remoteRef": { "key": "db" }, "sourceRef": generator });
-        rig.create("generator", with("data", json!([entry])))
-            .await?;
         let manifest = json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap" } });
         rig.create("manifest", with("target", manifest)).await?;
         rig.create("duration", with("refreshInterval", json!("nonsense")))
@@ -323,9 +334,6 @@ fn sync_refuses_what_it_cannot_honour_beside_a_good_object() -> Result<()> {
             .await?;
         rig.create("good", extract("db")).await?;
         rig.synced("good").await?;
-        // A generator makes many values and can only stand in dataFrom.
-        rig.failed("generator", "could not get secret data from provider")
-            .await?;
         rig.failed("manifest", "invalid generic target").await?;
         let gate = "generic targets are disabled. Enable with --unsafe-allow-generic-targets flag";
         rig.event("manifest", "UpdateFailed", gate).await?;
@@ -335,7 +343,7 @@ fn sync_refuses_what_it_cannot_honour_beside_a_good_object() -> Result<()> {
         )
         .await?;
         rig.failed("twice", "duplicate secretKey found: a").await?;
-        for name in ["generator", "manifest", "duration", "twice"] {
+        for name in ["manifest", "duration", "twice"] {
             ensure!(
                 rig.secrets.get_opt(name).await?.is_none(),
                 "{name} made a secret"

@@ -43,6 +43,8 @@ pub struct Settings {
     pub interval: Duration,
     /// Name of this replica, for events.
     pub instance: Option<String>,
+    /// Whether ClusterSecretStores are validated too; `--enable-cluster-store-reconciler`.
+    pub cluster_stores: bool,
 }
 
 /// Validates stores.
@@ -113,11 +115,17 @@ impl Validator {
     /// Dropping the future stops at once; a status is written with one request or not at all.
     pub async fn run(&self, cancel: CancellationToken) {
         let client = &self.0.client;
+        let of_cluster = async {
+            if self.0.settings.cluster_stores {
+                self.follow::<ClusterSecretStore>(Api::all(client.clone()), cancel.clone())
+                    .await;
+            }
+        };
         tokio::join!(
             self.follow::<SecretStore>(Api::all(client.clone()), cancel.clone()),
-            self.follow::<ClusterSecretStore>(Api::all(client.clone()), cancel.clone()),
             self.follow::<Generator>(Api::all(client.clone()), cancel.clone()),
-            self.follow::<ClusterGenerator>(Api::all(client.clone()), cancel),
+            self.follow::<ClusterGenerator>(Api::all(client.clone()), cancel.clone()),
+            of_cluster,
         );
         self.0.failures.lock().clear();
         self.0.metrics.clear();

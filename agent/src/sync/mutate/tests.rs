@@ -72,8 +72,12 @@ fn owner(kind: &str, api_version: &str, name: &str, uid: &str) -> Value {
 
 #[test]
 fn a_new_target_carries_the_object_s_metadata_and_our_marks() {
-    // externalsecret.md 2.7, 1.3, E020
-    let object = object(json!({ "team": "a" }), json!({ "note": "b" }));
+    // externalsecret.md 2.7, 1.3, E020, X05
+    let applied = "kubectl.kubernetes.io/last-applied-configuration";
+    let object = object(
+        json!({ "team": "a" }),
+        json!({ "note": "b", applied: "{}" }),
+    );
     let target = desired(&object, None, rendered(&object, "bar")).unwrap();
     let metadata = serde_json::to_value(&target.metadata).unwrap();
     assert_eq!(
@@ -85,7 +89,7 @@ fn a_new_target_carries_the_object_s_metadata_and_our_marks() {
                 "reconcile.external-secrets.io/managed": "true",
                 "reconcile.external-secrets.io/created-by": hash::of_text("team-a/web"),
             },
-            "annotations": { "note": "b", "reconcile.external-secrets.io/data-hash": hash::of_secret_data(&data("bar")) },
+            "annotations": { "note": "b", applied: "{}", "reconcile.external-secrets.io/data-hash": hash::of_secret_data(&data("bar")) },
             "ownerReferences": [{
                 "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "web", "uid": "new",
                 "controller": true, "blockOwnerDeletion": true,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use latchkey::shards::Ownership;
 use latchkey::sync;
 use latchkey::templates::ApiObjects;
@@ -59,6 +59,10 @@ impl Shelf {
         self.secrets
             .lock()
             .insert(key.to_owned(), Err(message.to_owned()));
+    }
+
+    pub(crate) fn remove(&self, key: &str) {
+        self.secrets.lock().remove(key);
     }
 
     /// How often a key was asked for.
@@ -145,6 +149,13 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start(cx: &Context) -> Result<Self> {
+        Self::start_with(cx, |_| ()).await
+    }
+
+    pub(crate) async fn start_with(
+        cx: &Context,
+        change: impl FnOnce(&mut sync::Config),
+    ) -> Result<Self> {
         latchkey_e2e::ensure_absent(cx).await?;
         for definition in DEFINITIONS {
             cx.apply(definition).await?;
@@ -169,10 +180,11 @@ impl Rig {
         );
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        let config = sync::Config {
+        let mut config = sync::Config {
             namespace: Some(cx.namespace().to_owned()),
             ..sync::Config::default()
         };
+        change(&mut config);
         let task = tokio::spawn(sync::run(
             cx.client(),
             Arc::clone(&shelf),
@@ -239,6 +251,15 @@ impl Rig {
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
         Ok(())
+    }
+
+    /// Deletes an ExternalSecret and waits until it is gone.
+    pub(crate) async fn delete(&self, name: &str) -> Result<()> {
+        self.objects.delete(name, &DeleteParams::default()).await?;
+        eventually(PATIENCE, &format!("{name} is gone"), async || {
+            Ok(self.objects.get_opt(name).await?.is_none().then_some(()))
+        })
+        .await
     }
 
     /// Waits for the Ready condition of the object's current generation-independent state.
