@@ -227,6 +227,7 @@ fn tokens_are_for_the_account_and_the_audiences() -> Result<()> {
 
 #[test]
 fn authorities_come_from_config_maps_and_secrets() -> Result<()> {
+    // externalsecret.md E179
     test(async |cx| {
         let key = rcgen::KeyPair::generate()?;
         let pem = rcgen::CertificateParams::new(vec!["ca".to_owned()])?

@@ -66,6 +66,7 @@ fn a_namespaced_store_cannot_reach_another_namespace() {
 
 #[test]
 fn foreign_selector_namespaces_are_an_error_unless_followed() {
+    // P-03, externalsecret.md E178
     let strict = CredentialScope::new("s", false);
     assert_eq!(strict.resolve(None).unwrap(), "s");
     assert_eq!(strict.resolve(Some("")).unwrap(), "s");
@@ -108,6 +109,7 @@ fn a_source_namespace_is_required_but_for_validate_and_capabilities() {
 
 #[test]
 fn found_names_are_converted_as_upstream_does() {
+    // externalsecret.md 3.2, 3.5, E152, E155, E156
     for (strategy, name, expected) in [
         (ConversionStrategy::Default, "db/pass", "db_pass"),
         (ConversionStrategy::Unicode, "db/pass", "db_U002f_pass"),
@@ -131,6 +133,7 @@ fn found_names_are_converted_as_upstream_does() {
 
 #[test]
 fn names_that_become_one_key_are_refused() {
+    // externalsecret.md 3.5, E153
     let found: SecretData = ["a$b", "a%b"]
         .into_iter()
         .map(|name| (name.to_owned(), SecretValue::default()))

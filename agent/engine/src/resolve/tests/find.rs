@@ -219,3 +219,45 @@ async fn one_secret_may_be_extracted_twice() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn every_source_has_its_own_decoding() {
+    // externalsecret.md 3.7, E149
+    let shelf = Shelf::with(&[
+        (
+            "s/map",
+            &[
+                ("encoded", b"aGVsbG8+"),
+                ("url", b"aGVsbG8-_w=="),
+                ("sentence", b"not at all"),
+                ("looks-so", b"pass1234"),
+            ],
+        ),
+        ("s/one", &[("", b"aGVsbG8+")]),
+    ]);
+    let data = |key: &str, strategy: &str| json!({ "secretKey": key, "remoteRef": { "key": "one", "decodingStrategy": strategy } });
+    let spec = json!({
+        "dataFrom": [{ "extract": { "key": "map", "decodingStrategy": "Auto" } }],
+        "data": [
+            data("decoded", "Base64"),
+            data("none", "None"),
+            { "secretKey": "unset", "remoteRef": { "key": "one" } },
+        ],
+    });
+    let resolution = run(&shelf, spec).await.unwrap();
+    let expected: [(&str, &[u8]); 7] = [
+        ("decoded", b"hello>"),
+        ("encoded", b"hello>"),
+        ("looks-so", b"\xa5\xab,\xd7m\xf8"),
+        ("none", b"aGVsbG8+"),
+        ("sentence", b"not at all"),
+        ("unset", b"aGVsbG8+"),
+        ("url", b"hello>\xff"),
+    ];
+    let found: Vec<_> = resolution
+        .data
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.expose()))
+        .collect();
+    assert_eq!(found, expected);
+}
