@@ -11,7 +11,8 @@ pub(crate) fn page() -> String {
     page.push_str(&limits());
     page.push_str(
         "\nOne object may also name at most 64 other objects in `templateFrom`, and its templates may be 8 MiB long together; \
-         all of them together may take 20 times the steps and twice the cryptography of one.\n\
+         all of them together may take 20 times the steps and twice the cryptography of one. The \
+         same holds for all rewrites of a `dataFrom` entry on all of its keys.\n\
          \n## Functions\n\n\
          The types: `any` takes everything; `list` is a list of any, `strings`, `ints` and `lists` are lists of one type; `dict` is \
          a map from string to any, `smap` one from string to string; `alg` takes a literal string only. `any...` stands for any number. Behind `=>` is what the example renders to.\n",
