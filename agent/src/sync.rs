@@ -257,7 +257,8 @@ impl<S: Source + 'static> Work<S> {
             let Some((guard, object)) = mine else {
                 return Next::Change;
             };
-            let pass = guard.protect(reconcile::reconcile(object, context));
+            // Boxed: a pass is large, and the scheduler moves what it is given.
+            let pass = guard.protect(Box::pin(reconcile::reconcile(object, context)));
             pass.await.unwrap_or(Next::Change)
         }
     }
