@@ -13,6 +13,7 @@ use crate::store::{Given, backend, key, metadata, property, store, text, version
 
 #[tokio::test]
 async fn a_whole_secret_is_sorted_json_with_html_escapes() {
+    // externalsecret.md 3.6, E150
     let bao = shared().await;
     bao.put(
         "reads/whole",
@@ -35,6 +36,7 @@ async fn a_whole_secret_is_sorted_json_with_html_escapes() {
 
 #[tokio::test]
 async fn properties_are_literal_keys_first_and_paths_second() {
+    // externalsecret.md 3.6, X17: what is missing is no missing secret.
     let bao = shared().await;
     let data = json!({"user": "u", "a.b": "literal", "a": {"b": "nested", "c": {"d": "<"}}, "f": 2.0, "nul": null, "l": [1, {"k": "v"}]});
     bao.put("reads/properties", data).await;
@@ -73,6 +75,7 @@ async fn properties_are_literal_keys_first_and_paths_second() {
 
 #[tokio::test]
 async fn a_map_has_every_member_by_conversion_b() {
+    // externalsecret.md 3.1, 3.6, E150
     let bao = shared().await;
     let data = json!({"s": "x", "o": {"b": 1, "a": "<"}, "l": [1], "i": 7, "f": 1.5, "t": false, "n": null, "inner": "{\"p\":\"q\",\"k\":2}"});
     bao.put("reads/map", data).await;
@@ -105,6 +108,14 @@ async fn a_map_has_every_member_by_conversion_b() {
     assert_eq!(
         (text(&inner["p"]), text(&inner["k"]), inner.len()),
         ("q", "2", 2)
+    );
+    let nested = backend
+        .get_secret_map(&store, &given, &property("reads/map", "o"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (text(&nested["a"]), text(&nested["b"]), nested.len()),
+        ("<", "1", 2)
     );
     let error = backend
         .get_secret_map(&store, &given, &property("reads/map", "s"))
