@@ -1,8 +1,8 @@
 //! `external-secrets.io/v1` ExternalSecret: which remote values become which keys of which target.
 //!
 //! The shape is upstream's (`externalsecret.md` 1.1) plus `secretStoreRef.apiVersion`, which tells v2alpha1 stores from v1 ones
-//! (`pushsecret-and-stores.md` B5). Rules that only need the object itself are in the schema and in CEL; [`rules`] holds them
-//! all once more in code.
+//! (`pushsecret-and-stores.md` B5). Like upstream's, the schema has no rules over several fields: those of admission are a
+//! ValidatingAdmissionPolicy of the chart, which an administrator may switch off; [`rules`] holds them once more in code.
 
 mod data_from;
 pub mod rules;
@@ -11,7 +11,7 @@ mod target;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,7 @@ pub const STORE_API_VERSION_V2: &str = "secretstore.external-secrets.io/v2alpha1
 pub const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// What an ExternalSecret asks for.
-#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[kube(
     group = "external-secrets.io",
@@ -83,10 +83,6 @@ pub const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
     ),
     printcolumn(name = "Last Sync", type_ = "date", json_path = ".status.refreshTime")
 )]
-#[x_kube(validation = (
-    "(has(self.data) && self.data.size() > 0) || (has(self.dataFrom) && self.dataFrom.size() > 0)",
-    "either data or dataFrom should be specified"
-))]
 pub struct ExternalSecretSpec {
     /// Store that entries of `data` and `dataFrom` use when they name no store of their own. May be absent when every entry
     /// brings its own source.
@@ -114,7 +110,6 @@ pub struct ExternalSecretSpec {
     pub data: Vec<Data>,
     /// Sources of many keys at once, merged in this order; later entries override earlier ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1000))]
     pub data_from: Vec<DataFrom>,
 }
 

@@ -12,8 +12,8 @@
 //! | [`conditions`], [`selectors`] | parts that several kinds share |
 //! | [`manifests`] | the CustomResourceDefinitions, as `crdgen` writes them into the charts |
 //!
-//! The doc comments of fields are the users' documentation: they end in `kubectl explain`. Whatever a schema and its CEL rules
-//! refuse, the code checks again, because an object may have been stored before the rule existed.
+//! The doc comments of fields are the users' documentation: they end in `kubectl explain`. Whatever a schema, its CEL
+//! rules and the chart's admission policies refuse, the code checks again, because an object may have been stored before the rule existed.
 //!
 //! Durations stay text here and are parsed by accessor methods, so that a malformed one fails where it is used, on that object
 //! alone, and never the decoding of a whole list.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +10,8 @@ use crate::selectors::DNS_SUBDOMAIN;
 use crate::text_enum::text_enum;
 
 /// A source of many keys: `extract`, `find`, or a generator in `sourceRef`.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "[has(self.extract), has(self.find), has(self.sourceRef) && has(self.sourceRef.generatorRef)].filter(set, set).size() <= 1",
-    "extract, find, or generatorRef cannot be set at the same time"
-))]
-#[x_kube(validation = (
-    "has(self.extract) || has(self.find) || has(self.sourceRef)",
-    "either extract, find, or sourceRef must be set to dataFrom"
-))]
 pub struct DataFrom {
     /// One remote secret whose fields become keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,7 @@
-//! The admission rules of `externalsecret.md` 1.4 in code, for objects that were stored before a rule existed and for the one
-//! rule that a schema cannot state at a bounded cost (repeated keys).
+//! The admission rules of `externalsecret.md` 1.4 in code, for objects that no admission policy has looked at: those of a cluster
+//! without the chart's policies, those that were stored before them, and repeated keys among very many.
+//!
+//! The policies are in the chart, in `templates/admission-policies.yaml`.
 
 use std::collections::BTreeSet;
 

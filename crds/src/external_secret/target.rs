@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,20 +13,8 @@ use crate::text_enum::text_enum;
 pub const ENGINE_VERSION: &str = "v2";
 
 /// The one place that values are written to.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "!(has(self.deletionPolicy) && self.deletionPolicy == 'Delete' && has(self.creationPolicy) && self.creationPolicy in ['Merge', 'None', 'CreateOrMerge'])",
-    "deletionPolicy=Delete must not be used when the controller doesn't own the secret. Please set creationPolicy=Owner"
-))]
-#[x_kube(validation = (
-    "!(has(self.deletionPolicy) && self.deletionPolicy == 'Merge' && has(self.creationPolicy) && self.creationPolicy == 'None')",
-    "deletionPolicy=Merge must not be used with creationPolicy=None. There is no Secret to merge with"
-))]
-#[x_kube(validation = (
-    "(has(self.manifest) && !(self.manifest.apiVersion == 'v1' && self.manifest.kind == 'Secret')) || !has(self.template) || !has(self.template.templateFrom) || self.template.templateFrom.all(from, !has(from.target) || from.target.lowerAscii() in ['', 'data', 'annotations', 'labels'])",
-    "templateFrom target is not allowed when targeting a Secret, must be one of \"Data\", \"Annotations\" or \"Labels\""
-))]
 pub struct Target {
     /// Name of the Secret. Default: this object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,20 +96,8 @@ pub struct TargetManifest {
 }
 
 /// How the target is made from the fetched values.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "!(has(self.type) && self.type == 'kubernetes.io/service-account-token' && has(self.metadata) && has(self.metadata.annotations) && 'kubernetes.io/service-account.name' in self.metadata.annotations)",
-    "template.type=\"kubernetes.io/service-account-token\" with annotation \"kubernetes.io/service-account.name\" is not allowed"
-))]
-#[x_kube(validation = (
-    "!(has(self.type) && self.type == 'kubernetes.io/service-account-token' && has(self.templateFrom) && self.templateFrom.exists(from, has(from.target) && from.target.lowerAscii() == 'annotations'))",
-    "template.type=\"kubernetes.io/service-account-token\" with templateFrom target=\"Annotations\" is not allowed"
-))]
-#[x_kube(validation = (
-    "!(has(self.type) && self.type == 'bootstrap.kubernetes.io/token')",
-    "template.type=\"bootstrap.kubernetes.io/token\" is not allowed"
-))]
 pub struct Template {
     /// `type` of the Secret. Default: `Opaque`, or what an existing Secret has.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -150,7 +125,6 @@ pub struct Template {
     pub data: BTreeMap<String, String>,
     /// Templates from ConfigMaps, Secrets or inline text, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1000))]
     pub template_from: Vec<TemplateFrom>,
 }
 
@@ -205,7 +179,6 @@ pub struct TemplateFrom {
         default = "default_template_target",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schemars(length(max = 1024))]
     pub target: Option<String>,
     /// How rendered values are decoded. Absent means `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

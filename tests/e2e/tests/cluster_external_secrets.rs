@@ -181,6 +181,17 @@ impl Rig {
         .await
     }
 
+    /// Removes what [`refusal`] made.
+    async fn lift(&self, policy: &str) -> Result<()> {
+        for kind in [
+            "validatingadmissionpolicybinding",
+            "validatingadmissionpolicy",
+        ] {
+            self.cx.kubectl(&["delete", kind, policy]).await?;
+        }
+        Ok(())
+    }
+
     fn external_secrets(&self, namespace: &str) -> Api<DynamicObject> {
         let resource = ApiResource::erase::<ExternalSecret>(&());
         Api::namespaced_with(self.cx.client(), namespace, &resource)
@@ -441,11 +452,34 @@ fn ces_leaves_what_others_made_and_heals() -> Result<()> {
             .delete(&rival.name_any(), &DeleteParams::default())
             .await?;
 
+        // What the API server refuses is told where it would be written; the rest goes on.
+        let policy = format!("frozen-{}", rig.id);
+        rig.cx.apply(&refusal(&policy, &a, "UPDATE")).await?;
+        eventually(PATIENCE, "updates are refused", async || {
+            let (parameters, patch) = (
+                PatchParams {
+                    dry_run: true,
+                    ..PatchParams::default()
+                },
+                json!({ "spec": { "refreshInterval": "2h" } }),
+            );
+            let answer = rig
+                .external_secrets(&a)
+                .patch("taken", &parameters, &Patch::Merge(patch))
+                .await;
+            Ok(answer.is_err().then_some(()))
+        })
+        .await?;
+        // Nothing at all to fetch: admitted here, as upstream admits it.
         rig.change(json!({ "spec": { "externalSecretSpec": { "data": [] } } }))
             .await?;
-        let reason = "could not create or update ExternalSecret: ";
-        rig.listed(&[], &[(&a, reason), (&b, reason)]).await?;
+        rig.listed(
+            &[&b],
+            &[(&a, "could not create or update ExternalSecret: ")],
+        )
+        .await?;
         rig.has(&a, &["taken"]).await?;
+        rig.lift(&policy).await?;
         rig.change(json!({ "spec": { "externalSecretSpec": spec() } }))
             .await?;
         rig.listed(&[&a, &b], &[]).await?;
@@ -467,7 +501,7 @@ fn ces_lets_namespaces_end_and_takes_everything_along() -> Result<()> {
 
         // A deletion that is refused: the namespace stays listed, and is tried again until it works.
         let policy = format!("keep-{}", rig.id);
-        rig.cx.apply(&refusal(&policy, &b)).await?;
+        rig.cx.apply(&refusal(&policy, &b, "DELETE")).await?;
         eventually(PATIENCE, "deletions are refused", async || {
             let parameters = DeleteParams::default().dry_run();
             let answer = rig.external_secrets(&b).delete(&rig.id, &parameters).await;
@@ -478,12 +512,7 @@ fn ces_lets_namespaces_end_and_takes_everything_along() -> Result<()> {
         rig.listed(&[&a, &b, &c], &[(&b, "could not delete ExternalSecret: ")])
             .await?;
         rig.has(&b, &[&rig.id]).await?;
-        for kind in [
-            "validatingadmissionpolicybinding",
-            "validatingadmissionpolicy",
-        ] {
-            rig.cx.kubectl(&["delete", kind, &policy]).await?;
-        }
+        rig.lift(&policy).await?;
         rig.listed(&[&a, &c], &[]).await?;
         rig.has(&b, &[]).await?;
 
@@ -513,14 +542,14 @@ fn ces_lets_namespaces_end_and_takes_everything_along() -> Result<()> {
     })
 }
 
-/// A policy that refuses to delete ExternalSecrets in a namespace.
-fn refusal(name: &str, namespace: &str) -> String {
+/// A policy that refuses an operation on ExternalSecrets in a namespace.
+fn refusal(name: &str, namespace: &str, operation: &str) -> String {
     latchkey_e2e::list(&[
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": { "name": name },
             "spec": {
                 "matchConstraints": { "resourceRules": [{
-                    "apiGroups": ["external-secrets.io"], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["externalsecrets"],
+                    "apiGroups": ["external-secrets.io"], "apiVersions": ["v1"], "operations": [operation], "resources": ["externalsecrets"],
                 }] },
                 "validations": [{ "expression": "false", "message": "not now" }],
             },
