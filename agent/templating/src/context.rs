@@ -88,17 +88,6 @@ impl Context {
         }
     }
 
-    /// How much was paid so far.
-    pub(crate) fn steps(&self) -> u64 {
-        self.steps
-    }
-
-    /// Pays what is missing to `units` since [`Self::steps`] was `before`: for calls that may or may not have paid themselves.
-    pub(crate) fn work_at_least(&mut self, before: u64, units: u64) -> Result<()> {
-        let paid = self.steps.saturating_sub(before);
-        self.work(units.saturating_sub(paid))
-    }
-
     /// Pays for a value of `bytes` and for the work of filling it, before it is made.
     pub(crate) fn allocate(&mut self, bytes: usize) -> Result<()> {
         let bytes = bytes as u64;
@@ -107,6 +96,14 @@ impl Context {
             return Err(Failure::limit(Limit::Memory));
         }
         self.work(bytes / 64)
+    }
+
+    /// Refuses `bytes` that could not be paid for, before a place is made that is paid for as it fills.
+    pub(crate) fn check_memory(&self, bytes: usize) -> Result<()> {
+        if self.memory.saturating_add(bytes as u64) > self.limits.memory {
+            return Err(Failure::limit(Limit::Memory));
+        }
+        Ok(())
     }
 
     /// Pays for `units` of about 100 ms of cryptography.

@@ -25,7 +25,7 @@ use crate::time::{MONTHS, WEEKDAYS, duration};
 use crate::value::{List, Value};
 
 pub(crate) use escape::{html, js, urlquery};
-pub(crate) use quote::{can_backquote, quote};
+pub(crate) use quote::{can_backquote, pay as pay_for_quoting, quote};
 
 /// What is paid for a number or word, in bytes.
 const SCALAR: usize = 24;
@@ -75,6 +75,13 @@ pub(crate) fn display(cx: &mut Context, value: &Value, out: &mut Vec<u8>) -> Res
 
 /// Appends `arguments` as `fmt.Sprint` does: a blank between two of which neither is a string.
 pub(crate) fn print(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>) -> Result<()> {
+    let lengths = arguments
+        .iter()
+        .filter_map(Value::as_bytes)
+        .map(<[u8]>::len);
+    let expected = lengths.fold(0, usize::saturating_add);
+    cx.check_memory(expected)?;
+    buffer::reserve(out, expected);
     let mut after_text = true;
     for argument in arguments {
         let is_text = matches!(argument, Value::Text(_));
@@ -148,6 +155,7 @@ fn append(cx: &mut Context, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
 /// Appends `count` times `byte`.
 fn fill(cx: &mut Context, byte: u8, count: usize, out: &mut Vec<u8>) -> Result<()> {
     cx.allocate(count)?;
+    cx.work(count as u64 / 64)?;
     buffer::reserve(out, count);
     out.resize(out.len() + count, byte);
     Ok(())

@@ -4,6 +4,7 @@
 //! gets as many as it has parameters, each of its type.
 
 mod certificates;
+pub(crate) mod cost;
 mod crypto;
 mod dates;
 mod dicts;

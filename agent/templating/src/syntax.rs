@@ -27,7 +27,7 @@ pub(crate) fn parse(
     delimiters: &Delimiters,
     limits: &Limits,
 ) -> Result<ast::Forest, ParseError> {
-    parser::parse(name, text, delimiters, limits.nesting)
+    parser::parse(name, text, delimiters, limits)
 }
 
 /// Runs one level of a recursion over the tree, on more stack if need be.

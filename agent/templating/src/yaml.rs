@@ -37,6 +37,8 @@ use crate::value::{Dict, Text, Value};
 
 pub use self::fault::YamlError;
 
+/// Steps for reading a text of nothing.
+const DOCUMENT: u64 = 10;
 /// What stands before a fault of the YAML text.
 const CONVERTING: &str = "error converting YAML to JSON: ";
 
@@ -125,7 +127,7 @@ fn read_dict(cx: &mut Context, text: &[u8], leaves: Leaves) -> Result<Option<Dic
 fn decode(cx: &mut Context, text: &[u8], leaves: Leaves) -> Result<Option<Decoded>, Fault> {
     // For the texts of all scalars, and for looking at each character.
     cx.allocate(text.len().saturating_mul(2))?;
-    cx.work(text.len() as u64 / 16)?;
+    cx.work(DOCUMENT + text.len() as u64 / 8)?;
     let source = source::Decoded::new(text);
     let scanner = Scanner::new(Source::new(&source));
     let Some((tree, root)) = parser::parse(cx, scanner)? else {

@@ -29,6 +29,8 @@ const STEPS: &[&str] = &[
     "{{ $s := `abcdefgh` }}{{ range 64 }}{{ $s = printf `%s%s` $s $s }}{{ end }}",
     "{{ $s := `abcdefgh` }}{{ range 64 }}{{ $s = cat $s $s }}{{ end }}",
     "{{ $s := `abcdefgh` }}{{ range 64 }}{{ $s = join `` (list $s $s) }}{{ end }}",
+    "{{ $s := repeat 1000 `abcdefgh` }}{{ $s = repeat 1000 $s }}{{ $s = repeat 1000 $s }}",
+    "{{ range 100 }}{{ printf `%*d` 1000000 1 }}{{ end }}",
     "{{ $s := `aaaaaaaa` }}{{ range 64 }}{{ $s = replace `a` `aa` $s }}{{ end }}",
     "{{ $s := `aaaaaaaa` }}{{ range 64 }}{{ $s = regexReplaceAll `a` $s `aa` }}{{ end }}",
     "{{ $s := `\"` }}{{ range 64 }}{{ $s = toJson $s }}{{ end }}",
@@ -51,6 +53,7 @@ const STEPS: &[&str] = &[
     // Quadratic searches.
     "{{ $l := until 5000 }}{{ range 1000000 }}{{ $x := has -1 $l }}{{ end }}",
     "{{ until 100000 | uniq | len }}",
+    "{{ $l := splitList `` (repeat 20000 `a`) }}{{ range 100000 }}{{ $x := uniq $l }}{{ end }}",
     "{{ $l := until 30000 }}{{ range 1000 }}{{ $x := without $l 1 }}{{ end }}",
     "{{ $s := repeat 100000 `a` }}{{ regexFindAll `.*?b|a` $s -1 | len }}",
     // Long texts looked at again and again.
@@ -63,6 +66,11 @@ const STEPS: &[&str] = &[
     "{{ $s := repeat 100000 `a` }}{{ range 1000000 }}{{ $x := int $s }}{{ end }}",
     "{{ $s := repeat 100000 `a` }}{{ range 1000000 }}{{ $x := camelcase $s }}{{ end }}",
     "{{ $s := repeat 100000 `a` }}{{ range 1000000 }}{{ $x := splitList `a` $s }}{{ end }}",
+    "{{ $s := repeat 50000 `é` }}{{ range 1000000 }}{{ $x := upper $s }}{{ end }}",
+    "{{ $s := repeat 20000 `- a\n` }}{{ range 1000000 }}{{ $x := toYaml $s }}{{ end }}",
+    "{{ $s := repeat 100000 `a` }}{{ range 1000000 }}{{ $x := js $s }}{{ end }}",
+    "{{ $s := repeat 100000 `a` }}{{ range 1000000 }}{{ $x := printf `%x` $s }}{{ end }}",
+    "{{ $s := repeat 100000 `a` }}{{ range 1000000 }}{{ $x := replace $s `` `a` }}{{ end }}",
     "{{ $s := repeat 100000 `a` }}{{ range 1000000 }}{{ $x := fromYaml $s }}{{ end }}",
     "{{ $s := repeat 100000 `a` }}{{ range 1000000 }}{{ $x := encryptAES `a` $s }}{{ end }}",
     // Regular expressions.
@@ -81,7 +89,6 @@ const STEPS: &[&str] = &[
 const MEMORY: &[&str] = &[
     "{{ repeat 999999999 `abc` }}",
     "{{ repeat 1000000000000000000 `abc` }}",
-    "{{ $s := repeat 1000 `abcdefgh` }}{{ $s = repeat 1000 $s }}{{ $s = repeat 1000 $s }}",
     "{{ until 2147483647 }}",
     "{{ until 9223372036854775807 | len }}",
     "{{ untilStep 0 9223372036854775807 1 }}",
@@ -95,7 +102,6 @@ const MEMORY: &[&str] = &[
 const OUTPUT: &[&str] = &[
     "{{ range 9223372036854775807 }}0123456789012345678901234567890123456789012345678901234567890123456789{{ end }}",
     "{{ range 9223372036854775807 }}{{ $.text }}{{ end }}",
-    "{{ range 100 }}{{ printf `%*d` 1000000 1 }}{{ end }}",
 ];
 
 /// Stopped by the depth.

@@ -39,12 +39,12 @@ fn limits() -> String {
     } = Limits::default();
     format!(
         "\n| limit | value | of |\n|---|---|---|\n\
-         | steps | {steps} | nodes that are run, and each 64 bytes or list element that a function touches |\n\
+         | steps | {steps} | tokens of the text, nodes that are run, and list elements and each 2 to 64 bytes that a function touches |\n\
          | memory | {} MiB | all values that a render makes, garbage included |\n\
          | output | {} MiB | the text that is rendered; also of all templates of an object together |\n\
          | nesting | {nesting} | parentheses, blocks, template calls, values in values |\n\
          | pattern size | {} MiB | a compiled regular expression |\n\
-         | cryptography | {cryptography} | about 100 ms of processor time each: a bcrypt hash, an RSA key of 2048 bits |\n",
+         | cryptography | {cryptography} | operations of about 100 ms of processor time: a bcrypt hash, an RSA key of 2048 bits; one of 4096 bits is 4, `derivePassword` 2, a DSA key 12 |\n",
         memory >> 20,
         output >> 20,
         pattern >> 20,

@@ -3,14 +3,11 @@
 use super::place::Node;
 use super::{Evaluator, Operand};
 use crate::failure::{Failure, Kind, Result};
-use crate::functions::{Function, Parameter};
+use crate::functions::{Function, Parameter, cost};
 use crate::methods::Method;
 use crate::syntax::Shown;
 use crate::syntax::ast::{Expression, Number};
 use crate::value::{Dict, Element, List, Text, Value};
-
-/// Bytes of text that a function may look at for one step.
-const BYTES_PER_STEP: u64 = 64;
 
 /// What a callable takes.
 #[derive(Clone, Copy)]
@@ -46,14 +43,12 @@ impl<'t> Evaluator<'t> {
         };
         let start = self.push_arguments(dot, signature, Written { words, last })?;
         let arguments = self.arguments.get(start..).unwrap_or_default();
-        let before = self.cx.steps();
-        let result = (function.call)(&mut self.cx, arguments);
-        // Not every function pays for looking at texts that it is given.
-        let least = arguments.iter().map(bytes_of).sum::<u64>() / BYTES_PER_STEP;
-        let result = result.and_then(|value| {
-            self.cx.work_at_least(before, least)?;
-            Ok(value)
-        });
+        let bytes = arguments.iter().map(bytes_of).sum();
+        let looking = cost::of_looking_at(bytes, function);
+        let result = self
+            .cx
+            .work(looking)
+            .and_then(|()| (function.call)(&mut self.cx, arguments));
         let value = self.finish(start, function.name, node, result)?;
         Ok(Operand {
             value,

@@ -33,6 +33,7 @@ pub(super) fn run(
     arguments: &[Value],
     out: &mut Vec<u8>,
 ) -> Result<()> {
+    cx.work(format.len() as u64 / 32)?;
     let mut reader = Reader {
         format,
         arguments,

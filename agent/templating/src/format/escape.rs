@@ -9,6 +9,9 @@ use crate::failure::Result;
 use crate::unicode::{self, is_print};
 use crate::value::Value;
 
+/// Characters with a form of their own that are written for one step.
+const SPECIAL_PER_STEP: u64 = 2;
+
 /// Appends the text of `arguments`, escaped for HTML.
 pub(crate) fn html(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>) -> Result<()> {
     with_text(cx, arguments, |cx, text| {
@@ -31,14 +34,24 @@ pub(crate) fn js(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>) -> Re
     with_text(cx, arguments, |cx, text| {
         // A control character takes six bytes, the most.
         let plain = text.iter().filter(|byte| !is_special_in_js(**byte)).count();
-        let special = (text.len() - plain).saturating_mul(6);
-        let size = plain.saturating_add(special);
+        let special = text.len() - plain;
+        cx.work(text.len() as u64 / 16 + special as u64 / SPECIAL_PER_STEP)?;
+        let size = plain.saturating_add(special.saturating_mul(6));
         cx.allocate(size)?;
         buffer::reserve(out, size);
         for chunk in text.utf8_chunks() {
-            for character in chunk.valid().chars() {
-                escape_js(character, out);
+            let mut rest = chunk.valid();
+            while let Some(at) = rest.bytes().position(is_special_in_js) {
+                let (plain, special) = rest.split_at(at);
+                out.extend_from_slice(plain.as_bytes());
+                let mut characters = special.chars();
+                characters
+                    .by_ref()
+                    .take(1)
+                    .for_each(|character| escape_js(character, out));
+                rest = characters.as_str();
             }
+            out.extend_from_slice(rest.as_bytes());
             // Bytes that are not UTF-8 count as U+FFFD, which is printable, and stay what they are.
             out.extend_from_slice(chunk.invalid());
         }
@@ -50,20 +63,27 @@ pub(crate) fn js(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>) -> Re
 pub(crate) fn urlquery(cx: &mut Context, arguments: &[Value], out: &mut Vec<u8>) -> Result<()> {
     with_text(cx, arguments, |cx, text| {
         let plain = text.iter().filter(|byte| is_unreserved(**byte)).count();
-        let escaped = (text.len() - plain).saturating_mul(3);
-        let size = plain.saturating_add(escaped);
+        let special = text.len() - plain;
+        cx.work(text.len() as u64 / 16 + special as u64 / SPECIAL_PER_STEP)?;
+        let size = plain.saturating_add(special.saturating_mul(3));
         cx.allocate(size)?;
         buffer::reserve(out, size);
-        for byte in text {
-            match byte {
-                b' ' => out.push(b'+'),
-                _ if is_unreserved(*byte) => out.push(*byte),
-                _ => {
+        let mut rest = text;
+        while let Some(at) = rest.iter().position(|byte| !is_unreserved(*byte)) {
+            let (plain, special) = rest.split_at(at);
+            out.extend_from_slice(plain);
+            let (first, behind) = special.split_at(1);
+            for byte in first {
+                if *byte == b' ' {
+                    out.push(b'+');
+                } else {
                     let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
                     out.extend_from_slice(&[b'%', UPPER[high], UPPER[low]]);
                 }
             }
+            rest = behind;
         }
+        out.extend_from_slice(rest);
         Ok(())
     })
 }
@@ -102,10 +122,16 @@ fn escape(
     replacement: impl Fn(u8) -> Option<&'static str>,
 ) -> Result<()> {
     cx.allocate(text.len())?;
+    cx.work(text.len() as u64 / 32)?;
     let mut start = 0;
+    let mut replaced = 0_u64;
     for (index, byte) in text.iter().enumerate() {
         if let Some(replacement) = replacement(*byte) {
             cx.allocate(replacement.len())?;
+            replaced += 1;
+            if replaced.is_multiple_of(SPECIAL_PER_STEP) {
+                cx.work(1)?;
+            }
             buffer::extend(out, &text[start..index]);
             buffer::extend(out, replacement.as_bytes());
             start = index + 1;

@@ -48,7 +48,10 @@ impl Flags {
     pub(super) fn pad(&self, cx: &mut Context, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let padding = match self.width {
             None | Some(0) => 0,
-            Some(width) => width.saturating_sub(count_characters(bytes)),
+            Some(width) => {
+                cx.work(bytes.len() as u64 / 8)?;
+                width.saturating_sub(count_characters(bytes))
+            }
         };
         if !self.minus {
             self.padding(cx, padding, out)?;
@@ -69,6 +72,7 @@ impl Flags {
     pub(super) fn quoted(&self, cx: &mut Context, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let bytes = self.truncate(bytes);
         cx.allocate(bytes.len().saturating_mul(4).saturating_add(2))?;
+        quote::pay(cx, bytes)?;
         if self.width.unwrap_or(0) == 0 {
             self.quote(bytes, out);
             return Ok(());
@@ -114,6 +118,7 @@ impl Flags {
             self.padding(cx, padding, out)?;
         }
         cx.allocate(width)?;
+        cx.work(length as u64 / 8)?;
         buffer::reserve(out, width);
         for (index, byte) in bytes.iter().enumerate() {
             if index > 0 && self.space {

@@ -2,10 +2,20 @@
 
 use super::integer::LOWER;
 use crate::buffer;
+use crate::context::Context;
+use crate::failure::Result;
 use crate::unicode::{self, is_print};
 
+/// Characters with a form of their own that are written for one step.
+const SPECIAL_PER_STEP: u64 = 4;
 /// The longest form of a character: `\U0001f600`.
 const LONGEST: usize = 10;
+
+/// Pays for what [`quote`] takes beyond copying: it writes some characters on their own.
+pub(crate) fn pay(cx: &mut Context, bytes: &[u8]) -> Result<()> {
+    let special = bytes.iter().filter(|byte| needs_care(**byte)).count();
+    cx.work(bytes.len() as u64 / 32 + special as u64 / SPECIAL_PER_STEP)
+}
 
 /// Appends `bytes` in Go's double quotes: `%q`. Takes up to 4 bytes for each and 2 more, which the caller has paid for.
 pub(crate) fn quote(bytes: &[u8], out: &mut Vec<u8>) {

@@ -239,6 +239,7 @@ fn pick(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 fn omit(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let kept = cx.dict()?;
     for (key, value) in dict(arguments, 0)?.entries() {
+        cx.work(4)?;
         insert(cx, &kept, key, value)?;
     }
     for index in 1..arguments.len() {

@@ -208,11 +208,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
             let bytes = text(arguments, 0)?.bytes();
             out.room(cx, bytes.len())?;
             for byte in bytes {
+                out.room(cx, 2)?;
                 if SPECIAL.contains(byte) {
-                    out.write(cx, &[b'\\', *byte])?;
-                } else {
-                    out.write(cx, &[*byte])?;
+                    out.push(b'\\');
                 }
+                out.push(*byte);
             }
             out.into_text(cx).map(Value::Text)
         },
@@ -224,6 +224,8 @@ fn compile(cx: &mut Context, text: &Text) -> Result<Rc<Pattern>, Trouble> {
     if let Some(pattern) = cx.patterns.get(text) {
         return Ok(pattern);
     }
+    cx.work(text.bytes().len() as u64 / 8)
+        .map_err(Trouble::Failure)?;
     let pattern = Rc::new(Pattern::new(cx, text.bytes())?);
     cx.patterns.add(text.clone(), Rc::clone(&pattern));
     Ok(pattern)

@@ -199,7 +199,10 @@ fn from_alphabet(cx: &mut Context, count: i64, alphabet: &[u8]) -> Result<Value>
     Ok(Value::Text(Text::new(std::mem::take(&mut *letters))))
 }
 
+/// Steps for asking the operating system.
+const CALL: u64 = 8;
+
 /// Random bytes cost more than copied ones.
 fn pay_for_random(cx: &mut Context, bytes: usize) -> Result<()> {
-    cx.work(bytes as u64 / 8)
+    cx.work(CALL + bytes as u64 / 4)
 }

@@ -19,8 +19,14 @@ pub(crate) fn context() -> Context {
 /// Calls a function and shows what it returns: a string as it is, bytes that are not UTF-8 as `\xNN`, a bool by its word, a
 /// failure as `error: TEXT`.
 pub(crate) fn call(name: &str, arguments: &[Value]) -> String {
+    call_within(Limits::default(), name, arguments)
+}
+
+/// [`call`] within other limits.
+pub(crate) fn call_within(limits: Limits, name: &str, arguments: &[Value]) -> String {
     let function = super::find(name).expect("the function exists");
-    match (function.call)(&mut context(), arguments) {
+    let mut cx = Context::new(limits, Timestamp::UNIX_EPOCH, TimeZone::UTC);
+    match (function.call)(&mut cx, arguments) {
         Ok(Value::Text(text)) => show(text.bytes()),
         Ok(Value::Bool(value)) => value.to_string(),
         Ok(Value::Nil) => "<nil>".to_owned(),

@@ -75,6 +75,7 @@ fn take_apart(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 fn join(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let dict = dict(arguments, 0)?;
     let scheme = part(dict, "scheme")?;
+    cx.work(PARTS)?;
     let host = part(dict, "host")?;
     let path = part(dict, "path")?;
     let query = part(dict, "query")?;
@@ -103,6 +104,9 @@ fn join(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     }
     out.into_text(cx).map(Value::Text)
 }
+
+/// Steps for looking up the parts of a URL.
+const PARTS: u64 = 10;
 
 /// A part of the URL; absent ones are empty.
 fn part(dict: &Dict, key: &str) -> Result<Text> {
@@ -165,7 +169,7 @@ fn write_path(cx: &mut Context, out: &mut Output, host: &[u8], path: &[u8]) -> R
 }
 
 fn write_escaped(cx: &mut Context, out: &mut Output, text: &[u8], part: Part) -> Result<()> {
-    cx.work(text.len() as u64 / 16)?;
+    cx.work(text.len() as u64 / 4)?;
     out.room(cx, text.len().saturating_mul(3))?;
     escape(text, part, |bytes| out.extend(bytes));
     Ok(())

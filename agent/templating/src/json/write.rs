@@ -24,6 +24,9 @@ pub(crate) struct Style {
 /// A dict is looked for among those that it is in at every such level, as looking has its price.
 const CYCLE_CHECK: usize = 32;
 
+/// Escape sequences that are written for one step.
+const ESCAPES_PER_STEP: u64 = 4;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 struct Writer {
@@ -212,6 +215,7 @@ impl Writer {
     }
 
     fn key(&mut self, cx: &mut Context, key: &[u8]) -> Result<()> {
+        cx.work(1)?;
         self.text(cx, key)?;
         self.out
             .write(cx, if self.style.pretty { b": " } else { b":" })
@@ -247,10 +251,18 @@ impl Writer {
 
     fn text(&mut self, cx: &mut Context, text: &[u8]) -> Result<()> {
         cx.work(text.len() as u64 / 64)?;
+        if !text.is_ascii() {
+            cx.work(text.len() as u64 / 8)?;
+        }
         self.out.room(cx, text.len() + 2)?;
         self.out.push(b'"');
         let mut rest = text;
+        let mut special = 0_u64;
         while let Some((plain, width)) = self.plain_run(rest) {
+            special += 1;
+            if special.is_multiple_of(ESCAPES_PER_STEP) {
+                cx.work(1)?;
+            }
             let (run, tail) = rest.split_at(plain);
             self.out.write(cx, run)?;
             let (special, tail) = tail.split_at(width);

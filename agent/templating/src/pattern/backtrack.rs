@@ -7,7 +7,7 @@ use crate::failure::Result;
 /// The most pairs of step and place that a search may visit: it pays when it is done.
 const MAX_PAIRS: usize = 1 << 20;
 /// States that are visited for one unit of work.
-const VISITS_PER_UNIT: u64 = 16;
+const VISITS_PER_UNIT: u64 = 8;
 const WORD: usize = u64::BITS as usize;
 
 /// The memory of searches.

@@ -94,6 +94,7 @@ impl<'p, 't> Search<'p, 't> {
             };
             last_end = Some(end);
             if is_accepted {
+                cx.work(1)?;
                 take(cx, (start, end))?;
                 count += 1;
             }

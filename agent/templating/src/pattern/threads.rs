@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::Result;
 
 /// States that are visited for one unit of work.
-const VISITS_PER_UNIT: u64 = 16;
+const VISITS_PER_UNIT: u64 = 8;
 /// How many visits are let pass before they are paid for.
 const VISITS_PER_PAYMENT: u64 = 1_024;
 

@@ -12,6 +12,7 @@ use super::ast::{Block, Command, Definition, Expression, Forest, Name, Position,
 use super::lexer::Lexer;
 use super::token::{Keyword, Kind, Token};
 use crate::error::ParseError;
+use crate::limits::Limits;
 use crate::template::Delimiters;
 use crate::unicode::{first_rune, is_space};
 use crate::value::Text;
@@ -33,6 +34,10 @@ pub(super) struct Parser<'t> {
     depth: u32,
     /// How deep it may be.
     nesting: u32,
+    /// How many tokens were read.
+    tokens: u64,
+    /// How many may be.
+    most_tokens: u64,
 }
 
 /// What belongs to one template while it is parsed: the text's own, a `define` or a `block`.
@@ -74,7 +79,7 @@ pub(super) fn parse(
     name: &str,
     text: &[u8],
     delimiters: &Delimiters,
-    nesting: u32,
+    limits: &Limits,
 ) -> Result<Forest> {
     let mut parser = Parser {
         name,
@@ -86,7 +91,9 @@ pub(super) fn parse(
         commands: Vec::new(),
         words: Vec::with_capacity(8),
         depth: 0,
-        nesting,
+        nesting: limits.nesting,
+        tokens: 0,
+        most_tokens: limits.steps,
     };
     if Position::try_from(text.len()).is_err() {
         return Err(parser.fail("the template is too long", &[]));

@@ -367,8 +367,10 @@ fn on_a_small_stack(step: impl FnOnce() + Send + 'static) {
 #[test]
 fn long_chains_and_deep_parentheses_need_no_deep_stack() {
     on_a_small_stack(|| {
-        let chain = format!("{{{{if 0}}}}{}{{{{end}}}}", "{{else if 0}}".repeat(100_000));
+        let chain = format!("{{{{if 0}}}}{}{{{{end}}}}", "{{else if 0}}".repeat(10_000));
         drop(parse(&chain).unwrap());
+        let longer = chain.replacen("{{if 0}}", &"{{if 0}}{{end}}".repeat(20_000), 1);
+        assert_eq!(error(&longer), "1: the template exceeds its limit of steps");
         let deep = format!("{{{{ {}1{} }}}}", "(".repeat(10_000), ")".repeat(10_000));
         let forest = parse(&deep).unwrap();
         let mut printed = String::new();

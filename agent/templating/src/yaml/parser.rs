@@ -99,7 +99,7 @@ impl Parser<'_> {
     }
 
     fn add(&mut self, cx: &mut Context, node: Node) -> Result<Id, Fault> {
-        cx.work(1)?;
+        cx.work(2)?;
         cx.allocate(size_of::<Node>() + size_of::<Id>())?;
         self.tree.nodes.push(node);
         Ok(self.tree.nodes.len() - 1)

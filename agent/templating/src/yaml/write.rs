@@ -169,7 +169,7 @@ impl Writer {
     }
 
     fn text(&mut self, cx: &mut Context, text: &[u8]) -> Result<(), Stop> {
-        cx.work(text.len() as u64 / 16)?;
+        cx.work(text.len() as u64 / 4)?;
         let mut read = reread(cx, text)?;
         let result = self.emitter.scalar(cx, &read, plain(&read));
         if let Cow::Owned(read) = &mut read {
@@ -237,7 +237,7 @@ fn push_entry(
     value: Value,
 ) -> Result<(), Stop> {
     cx.allocate(size_of::<(Text, Value)>())?;
-    cx.work(2 + key.bytes().len() as u64 / 16)?;
+    cx.work(6 + key.bytes().len() as u64 / 16)?;
     let read = match reread(cx, key.bytes())? {
         Cow::Borrowed(_) => key.clone(),
         Cow::Owned(read) => Text::new(read),

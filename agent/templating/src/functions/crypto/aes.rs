@@ -13,6 +13,8 @@ use crate::failure::{Failure, Result};
 use crate::radix64::{self, Alphabet};
 use crate::value::Value;
 
+/// Steps for the key and the random vector.
+const CALL: u64 = 15;
 /// Bytes of a block and of the initialization vector.
 const BLOCK: usize = 16;
 
@@ -22,6 +24,7 @@ pub(super) fn encrypt(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     if plain.is_empty() {
         return Ok(Value::of(""));
     }
+    cx.work(CALL)?;
     cx.allocate(plain.len().saturating_mul(2))?;
     let padding = BLOCK - plain.len() % BLOCK;
     let mut body = Zeroizing::new(Vec::with_capacity(plain.len() + padding));

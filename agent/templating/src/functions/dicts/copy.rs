@@ -63,6 +63,7 @@ fn copy(cx: &mut Context, value: &Value) -> Result<Value> {
 fn copy_dict(cx: &mut Context, dict: &Dict) -> Result<Value> {
     let copied = cx.dict()?;
     for (key, value) in dict.entries() {
+        cx.work(4)?;
         let value = copy(cx, &value)?;
         insert(cx, &copied, key, value)?;
     }

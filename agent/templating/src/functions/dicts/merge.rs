@@ -126,7 +126,7 @@ fn merge_dict(cx: &mut Context, target: &Dict, source: &Dict, mode: Mode) -> Res
         let Some(value) = source.get(key.bytes()) else {
             continue;
         };
-        cx.work(key.bytes().len() as u64 / 64 + 1)?;
+        cx.work(key.bytes().len() as u64 / 64 + 6)?;
         let present = target.get(key.bytes());
         if matches!(value, Value::Nil) {
             if mode == Mode::Overwrite {

@@ -171,7 +171,7 @@ fn uniq(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let mut others = Vec::new();
     let mut kept = Vec::new();
     for value in list.values() {
-        cx.work(value.as_bytes().map_or(0, <[u8]>::len) as u64 / 64)?;
+        cx.work(1 + value.as_bytes().map_or(0, <[u8]>::len) as u64 / 64)?;
         let is_new = match Scalar::of(value) {
             Some(scalar) => scalars.insert(scalar),
             None => !contains(cx, &others, value)?,
@@ -280,6 +280,7 @@ fn chunk(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     };
     let mut chunks = Vec::with_capacity(list.len().div_ceil(size));
     for values in list.values().chunks(size) {
+        cx.work(1)?;
         chunks.push(cx.list(Element::Any, values.to_vec())?);
     }
     cx.list(Element::List, chunks)

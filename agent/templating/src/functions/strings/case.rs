@@ -151,6 +151,7 @@ fn swap_case(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 /// `text` with each rune mapped.
 fn map(cx: &mut Context, text: &Text, mut map: impl FnMut(char) -> char) -> Result<Value> {
     let bytes = text.bytes();
+    cx.work(bytes.len() as u64 / 4)?;
     let mut out = buffer(cx, mapped_len(bytes))?;
     unicode::runes(bytes).for_each(|rune| unicode::push(&mut out, map(rune)));
     Ok(Value::Text(Text::new(out)))

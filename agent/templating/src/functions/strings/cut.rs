@@ -143,7 +143,7 @@ fn trim_all(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
         set => {
             // Each rune at an end is looked up in the set.
             let lookups = text.bytes().len().saturating_mul(set.len());
-            cx.work(lookups as u64 / 64)?;
+            cx.work(lookups as u64 / 4)?;
             trimmed(text.bytes(), |rune| {
                 unicode::runes(set).any(|other| other == rune)
             })

@@ -115,10 +115,12 @@ fn fail(_cx: &mut Context, arguments: &[Value]) -> Result<Value> {
 
 fn quote(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     each(cx, arguments, |cx, value, out| {
-        match value {
-            Value::Text(text) => format::quote(text.bytes(), out),
-            other => format::quote(to_text(cx, other)?.bytes(), out),
-        }
+        let text = match value {
+            Value::Text(text) => text.clone(),
+            other => to_text(cx, other)?,
+        };
+        format::pay_for_quoting(cx, text.bytes())?;
+        format::quote(text.bytes(), out);
         Ok(())
     })
 }

@@ -99,7 +99,7 @@ fn replace(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (old, new) = (text(arguments, 0)?.bytes(), text(arguments, 1)?.bytes());
     let whole = text(arguments, 2)?;
     let bytes = whole.bytes();
-    look(cx, old)?;
+    cx.work(old.len() as u64 / 16)?;
     look(cx, bytes)?;
     if old == new {
         return Ok(Value::Text(whole.clone()));
@@ -113,7 +113,7 @@ fn replace(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
         return Ok(Value::Text(whole.clone()));
     }
     // Each takes longer than the bytes between them.
-    cx.work(count as u64 / 16)?;
+    cx.work(count as u64 / 2)?;
     let kept = bytes.len().saturating_sub(count.saturating_mul(old.len()));
     let mut out = buffer(cx, count.saturating_mul(new.len()).saturating_add(kept))?;
     let mut start = 0;

@@ -3,7 +3,6 @@
 use memchr::memmem::Finder;
 
 use super::super::{Function, Parameter, int, text};
-use super::look;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::unicode;
@@ -52,13 +51,13 @@ const ENTRY: usize = 64;
 
 fn split(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (separator, text) = (text(arguments, 0)?, text(arguments, 1)?);
-    look(cx, separator.bytes())?;
+    cx.work(separator.bytes().len() as u64 / 16)?;
     numbered(cx, Parts::new(text, separator, usize::MAX))
 }
 
 fn split_n(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (separator, text) = (text(arguments, 0)?, text(arguments, 2)?);
-    look(cx, separator.bytes())?;
+    cx.work(separator.bytes().len() as u64 / 16)?;
     // Any negative limit is none.
     let limit = usize::try_from(int(arguments, 1)?).unwrap_or(usize::MAX);
     numbered(cx, Parts::new(text, separator, limit))
@@ -72,7 +71,7 @@ fn numbered(cx: &mut Context, parts: Parts<'_>) -> Result<Value> {
     let mut entries = Vec::new();
     for (index, part) in parts.enumerate() {
         cx.allocate(part.len() + 2 * PART + ENTRY)?;
-        cx.work(1)?;
+        cx.work(2)?;
         let key = match NUMBERS.get(index) {
             Some(number) => Text::word(number),
             None => Text::from(format!("_{index}")),
@@ -84,10 +83,11 @@ fn numbered(cx: &mut Context, parts: Parts<'_>) -> Result<Value> {
 
 fn split_list(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     let (separator, text) = (text(arguments, 0)?, text(arguments, 1)?);
-    look(cx, separator.bytes())?;
+    cx.work(separator.bytes().len() as u64 / 16)?;
     let mut values = Vec::new();
     for part in Parts::new(text, separator, usize::MAX) {
         cx.allocate(part.len() + PART)?;
+        cx.work(1)?;
         values.push(Value::Text(Text::copy(part)));
     }
     cx.list(Element::Text, values)

@@ -55,6 +55,9 @@ pub(in crate::functions) const FUNCTIONS: &[Function] = &[
     },
 ];
 
+/// Lines that are written for one step.
+const LINES_PER_STEP: u64 = 4;
+
 fn indent(cx: &mut Context, arguments: &[Value]) -> Result<Value> {
     indented(cx, arguments, b"")
 }
@@ -71,6 +74,7 @@ fn indented(cx: &mut Context, arguments: &[Value], start: &[u8]) -> Result<Value
     };
     look(cx, bytes)?;
     let lines = memchr_iter(b'\n', bytes).count() + 1;
+    cx.work(lines as u64 / LINES_PER_STEP)?;
     let padding = lines.saturating_mul(blanks);
     let mut out = buffer(cx, padding.saturating_add(bytes.len() + start.len()))?;
     out.extend_from_slice(start);
@@ -107,10 +111,12 @@ fn wrapped(
     look(cx, bytes)?;
     let width = usize::try_from(width.max(1)).unwrap_or(usize::MAX);
     // Once for the length, once for the bytes.
-    let mut len = 0_usize;
+    let (mut len, mut lines) = (0_usize, 0_u64);
     let last = for_each_line(bytes, width, cuts, |line| {
+        lines += 1;
         len = len.saturating_add(line.len() + separator.len());
     });
+    cx.work(lines / LINES_PER_STEP)?;
     let mut out = buffer(cx, len.saturating_add(last.len()))?;
     for_each_line(bytes, width, cuts, |line| {
         out.extend_from_slice(line);

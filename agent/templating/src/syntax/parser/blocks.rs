@@ -20,8 +20,7 @@ impl Parser<'_> {
     /// Statements up to an `{{ end }}` or `{{ else }}`.
     pub(super) fn block(&mut self) -> Result<(Block, Node)> {
         if self.depth >= self.nesting {
-            let message = format!("the template exceeds its limit of {}", Limit::Nesting);
-            return Err(self.fail_with(&message));
+            return Err(self.beyond(Limit::Nesting));
         }
         self.depth += 1;
         let result = on_enough_stack(|| self.statements());
@@ -41,6 +40,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn text_or_action(&mut self) -> Result<Node> {
+        self.check_length()?;
         let token = self.next_non_space();
         match token.kind {
             Kind::Text => Ok(Node::Statement(Statement::Text(token.span()))),

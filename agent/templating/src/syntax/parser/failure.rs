@@ -1,7 +1,8 @@
 //! Error texts.
 
-use super::Parser;
+use super::{Parser, Result};
 use crate::error::ParseError;
+use crate::limits::Limit;
 use crate::syntax::quoted::{lossy, quote};
 use crate::syntax::token::{Kind, Token};
 use crate::unicode::first_rune;
@@ -46,6 +47,19 @@ impl Parser<'_> {
     /// The error that a text made elsewhere tells.
     pub(super) fn fail_with(&self, message: &str) -> ParseError {
         self.fail("%s", &[message.into()])
+    }
+
+    /// Refuses a text of too many tokens. Asked for each statement and each word.
+    pub(super) fn check_length(&self) -> Result<()> {
+        if self.tokens > self.most_tokens {
+            return Err(self.beyond(Limit::Steps));
+        }
+        Ok(())
+    }
+
+    /// The error that the text is beyond a limit.
+    pub(super) fn beyond(&self, limit: Limit) -> ParseError {
+        self.fail_with(&format!("the template exceeds its limit of {limit}"))
     }
 
     /// The error that `token` does not belong into `context`, or that it is no token.

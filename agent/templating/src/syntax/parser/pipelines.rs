@@ -133,6 +133,7 @@ impl<'t> Parser<'t> {
 
     /// A term and the fields after it; `None` if what is ahead is none.
     fn operand(&mut self) -> Result<Option<Expression>> {
+        self.check_length()?;
         let first = self.peek_non_space();
         let Some(term) = self.term()? else {
             return Ok(None);

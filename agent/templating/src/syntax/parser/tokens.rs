@@ -7,7 +7,10 @@ impl<'t> Parser<'t> {
     /// The next token.
     pub(super) fn next(&mut self) -> Token {
         match self.tree.pending {
-            0 => self.tree.ahead[0] = self.lexer.next_token(),
+            0 => {
+                self.tokens += 1;
+                self.tree.ahead[0] = self.lexer.next_token();
+            }
             _ => self.tree.pending -= 1,
         }
         self.tree.ahead[self.tree.pending]

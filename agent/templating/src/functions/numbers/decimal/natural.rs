@@ -22,12 +22,13 @@ impl Natural {
 
     /// Pays for a step over all limbs that makes so many bytes of each.
     pub(super) fn pay(&self, cx: &mut Context, bytes: usize) -> Result<()> {
+        cx.work(1 + self.0.len() as u64)?;
         cx.allocate(self.0.len().saturating_mul(bytes))
     }
 
     /// Pays for a step over all pairs of limbs.
     pub(super) fn pay_product(&self, cx: &mut Context, other: &Self) -> Result<()> {
-        cx.work((self.0.len() as u64).saturating_mul(other.0.len() as u64) / 32)?;
+        cx.work((self.0.len() as u64).saturating_mul(other.0.len() as u64) / 8)?;
         self.pay(cx, 8)?;
         other.pay(cx, 8)
     }
