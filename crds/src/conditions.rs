@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn saying_the_same_leaves_the_stored_condition_untouched() {
-        // externalsecret.md 1.2
+        // externalsecret.md 1.2, E109
         let mut list = vec![
             Condition::ready(ConditionStatus::True, "A", "a", at(1)),
             other(),
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_new_message_keeps_the_transition_time_and_moves_to_the_end() {
-        // externalsecret.md 1.2
+        // externalsecret.md 1.2, E110, E111
         let mut list = vec![
             Condition::ready(ConditionStatus::False, "A", "a", at(1)),
             other(),
@@ -199,6 +199,15 @@ mod tests {
                 Condition::ready(ConditionStatus::False, "A", "b", at(1))
             ]
         );
+    }
+
+    #[test]
+    fn the_first_condition_is_appended() {
+        // E108
+        let mut list = Vec::new();
+        let first = Condition::ready(ConditionStatus::True, "A", "a", at(1));
+        assert!(set(&mut list, first.clone()));
+        assert_eq!(list, vec![first]);
     }
 
     #[test]

@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn one_matching_condition_admits() {
-        // E066 to E080, X-087, AMB-18.
+        // E066, E067, E068, E069, E070, E071, E072, E073, E074, E075, E076, E077, E078, E079, E080, X-087, AMB-18.
         let cases = [
             (json!([]), true),
             (json!([{}]), false),
@@ -166,6 +166,22 @@ mod tests {
             ),
             (
                 json!([{"namespaceSelector": {"matchLabels": {"team": "a", "tier": "1"}}}]),
+                false,
+            ),
+            (
+                json!([{"namespaces": ["o1"]}, {"namespaces": ["o2"]}]),
+                false,
+            ),
+            (
+                json!([{"namespaceSelector": {"matchLabels": {"team": "b"}}}, {"namespaceSelector": {"matchLabels": {"team": "a"}}}]),
+                true,
+            ),
+            (
+                json!([{"namespaceSelector": {"matchLabels": {"team": "a"}}, "namespaces": ["dev-x"]}]),
+                true,
+            ),
+            (
+                json!([{"namespaceSelector": {"matchLabels": {"team": "b"}}}, {"namespaces": ["o1"]}]),
                 false,
             ),
             (

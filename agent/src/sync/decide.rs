@@ -101,6 +101,37 @@ pub(super) fn plan(
     }
 }
 
+/// When to look at an object again whose target is known to be valid and ours; `None` if there is something to do now.
+pub(super) fn rest(object: &ExternalSecret, now: Timestamp) -> Option<Option<Duration>> {
+    if refusal(object).is_some() {
+        return None;
+    }
+    let interval = object.spec.refresh_interval().ok()?;
+    match due(object, interval, now) {
+        Due::Later(pause) => Some(pause),
+        Due::Now => None,
+    }
+}
+
+/// Whether a target that seems to be absent may be made without a look at it: making one that is there fails, so it can only cost a
+/// second fetch. Where a target that is absent is not simply made, it has to be looked at.
+pub(super) fn may_be_made_unseen(object: &ExternalSecret) -> bool {
+    let target = &object.spec.target;
+    let is_made = matches!(
+        target.creation_policy(),
+        CreationPolicy::Owner | CreationPolicy::Orphan | CreationPolicy::CreateOrMerge
+    );
+    // Nor may what a generator made be made twice.
+    let generates = object.spec.data_from.iter().any(|entry| {
+        let source = entry.source_ref.as_ref();
+        source.is_some_and(|source| source.generator_ref.is_some())
+    });
+    is_made
+        && target.deletion_policy() == DeletionPolicy::Retain
+        && refresh_time(object).is_none()
+        && !generates
+}
+
 /// What is wrong with the object itself.
 fn refusal(object: &ExternalSecret) -> Option<Plan> {
     if object.spec.target.manifest.is_some() {

@@ -24,6 +24,13 @@ use super::target::{self, RequestError, TargetSecret};
 use crate::generators::states::Keeper;
 use crate::generators::{Made, Recording};
 
+/// A target as a pass knows it.
+pub(super) struct Seen {
+    pub(super) existing: Option<TargetSecret>,
+    /// Whether it was looked at. If not, it only seems to be absent ([`decide::may_be_made_unseen`]).
+    pub(super) is_certain: bool,
+}
+
 // === impl Context ===
 
 impl<S: Source> Context<S> {
@@ -33,8 +40,12 @@ impl<S: Source> Context<S> {
         key: &Key,
         object: &ExternalSecret,
         secrets: &Api<Secret>,
-        existing: Option<TargetSecret>,
+        seen: Seen,
     ) -> Result<Success, Interrupted> {
+        let Seen {
+            existing,
+            is_certain,
+        } = seen;
         let caller = Caller {
             namespace: key.0.clone(),
             name: key.1.clone(),
@@ -80,8 +91,14 @@ impl<S: Source> Context<S> {
                 is_valid: false,
             }),
             _ => {
-                self.render_and_write(key, object, secrets, existing, resolution.data, now)
-                    .await
+                let result = self
+                    .render_and_write(key, object, secrets, existing, resolution.data, now)
+                    .await;
+                match result {
+                    // Whether the target exists decides what is done and told.
+                    Err(Interrupted::Failed(_)) if !is_certain => Err(Interrupted::Unseen),
+                    result => result,
+                }
             }
         }
     }
@@ -133,7 +150,8 @@ impl<S: Source> Context<S> {
             Some(rendered.map_err(|error| outcome::not_rendered(&error, name))?)
         };
         let may_have_orphans = may_have_orphans(object, existing.as_ref());
-        self.write(key, object, secrets, existing, rendered).await?;
+        let version = self.write(key, object, secrets, existing, rendered).await?;
+        self.watched.found_valid(key, version.as_deref());
         if may_have_orphans {
             // D-22: only now is the old target of a renamed one superfluous.
             self.remove_orphans(key, object, secrets).await?;
@@ -145,7 +163,7 @@ impl<S: Source> Context<S> {
         })
     }
 
-    /// Writes the target if it differs (2.7, 2.8, 2.11).
+    /// Writes the target if it differs (2.7, 2.8, 2.11), and returns its resource version.
     async fn write(
         &self,
         key: &Key,
@@ -153,24 +171,25 @@ impl<S: Source> Context<S> {
         secrets: &Api<Secret>,
         existing: Option<TargetSecret>,
         rendered: Option<Rendered>,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Option<String>, Interrupted> {
         let name = object.target_name();
         let manager = names::field_manager(&key.1);
         let is_rendered = object.spec.target.template.is_some();
         let mut desired = mutate::desired(object, existing.as_ref(), rendered)
             .map_err(|error| outcome::owned_by_other(&error, existing.is_some().then_some(name)))?;
         let Some(existing) = existing else {
-            target::create(secrets, &desired, &manager)
+            let version = target::create(secrets, &desired, &manager)
                 .await
                 .map_err(|error| not_written(error, None, is_rendered))?;
             info!("created secret {name}");
             self.events
                 .normal(&object.object_ref(&()), "Created", "secret created")
                 .await;
-            return Ok(());
+            return Ok(version);
         };
+        let mut version = existing.metadata.resource_version.clone();
         if mutate::same(&existing, &desired) {
-            return Ok(());
+            return Ok(version);
         }
         let frozen = existing.immutable == Some(true)
             && (existing.data != desired.data || existing.type_ != desired.type_);
@@ -180,7 +199,7 @@ impl<S: Source> Context<S> {
             desired.type_.clone_from(&existing.type_);
         }
         if !(frozen && mutate::same(&existing, &desired)) {
-            target::update(secrets, &desired, &manager)
+            version = target::update(secrets, &desired, &manager)
                 .await
                 .map_err(|error| not_written(error, Some(name), is_rendered))?;
         }
@@ -196,7 +215,7 @@ impl<S: Source> Context<S> {
         self.events
             .normal(&object.object_ref(&()), "Updated", "secret updated")
             .await;
-        Ok(())
+        Ok(version)
     }
 
     /// Deletes targets that the object had under other names. The label finds them, the owner reference proves them (D-21).

@@ -57,7 +57,7 @@ pub(super) fn is_changed(object: &ExternalSecret) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::field_manager;
+    use super::{current_version, field_manager};
 
     #[test]
     fn long_names_are_hashed_into_the_field_manager() {
@@ -76,5 +76,23 @@ mod tests {
             "externalsecrets.external-secrets.io/sha3/924a5b0ea0441c671777b353036555d127bd4d4faef565e357731412"
         );
         assert!(field_manager(&"n".repeat(28)).contains("/sha3/"));
+    }
+
+    #[test]
+    fn the_version_follows_generation_labels_and_annotations() {
+        // E101
+        let version = |generation: i64, note: &str| {
+            let object = serde_json::from_value(serde_json::json!({
+                "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+                "metadata": { "name": "x", "generation": generation, "labels": { "a": "b" }, "annotations": { "note": note } },
+                "spec": {},
+            }));
+            current_version(&object.unwrap())
+        };
+        let digest = |version: String| version.split_once('-').unwrap().1.to_owned();
+        assert_eq!(version(1, "x"), version(1, "x"));
+        assert_ne!(version(1, "x"), version(2, "x"));
+        assert_eq!(digest(version(1, "x")), digest(version(2, "x")));
+        assert_ne!(digest(version(1, "x")), digest(version(1, "y")));
     }
 }

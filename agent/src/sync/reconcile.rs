@@ -15,16 +15,17 @@ use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::backoff::Key;
 use super::decide::{self, Plan};
+use super::deliver::Seen;
 use super::events::Events;
 use super::outcome::{self, Failure, Interrupted, Retry, Success};
 use super::record::ready;
-use super::target::{self, RequestError, bounded};
+use super::target::{self, RequestError, TargetSecret, bounded};
 use super::watched::{Watched, key};
 use super::{Config, Guarded, Metrics, names};
 use crate::schedule::Next;
 
-/// Looks at one object in one pass: the first may put the label on, the second decides on what came of it.
-const LOOKS: usize = 3;
+/// Looks at one target in one pass: the first may be none at all, the next put the label on, the last decides on what came of it.
+const LOOKS: usize = 4;
 
 /// What passes share.
 pub(super) struct Context<S> {
@@ -180,6 +181,9 @@ impl<S: Source> Context<S> {
                 )))
             }
             Err(Interrupted::Again(error)) => Err(error),
+            Err(Interrupted::Unseen) => Err(RequestError::Conflict(String::from(
+                "the target was not looked at",
+            ))),
             Err(Interrupted::Failed(failure)) => {
                 self.report(key, &objects, &mut object, failure).await
             }
@@ -195,13 +199,28 @@ impl<S: Source> Context<S> {
     ) -> Result<Acted, Interrupted> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &key.0);
         let name = object.target_name();
+        let target_key = (key.0.clone(), name.to_owned());
+        if self.watched.is_known_valid(key, &target_key)
+            && let Some(pause) = decide::rest(object, Timestamp::now())
+        {
+            return Ok(Acted::Nothing(pause));
+        }
+        let mut is_unseen =
+            decide::may_be_made_unseen(object) && self.watched.seems_absent(&target_key);
         let mut is_known_as_ours = false;
         for _ in 0..LOOKS {
-            let existing = target::read(&secrets, name)
-                .await
-                .map_err(Interrupted::Again)?;
+            let existing = if is_unseen {
+                None
+            } else {
+                target::read(&secrets, name)
+                    .await
+                    .map_err(Interrupted::Again)?
+            };
             let plan = decide::plan(object, existing.as_ref(), lost, Timestamp::now());
             if let Plan::Rest(pause) = plan {
+                let managed = existing.filter(TargetSecret::is_managed);
+                let version = managed.and_then(|target| target.metadata.resource_version);
+                self.watched.found_valid(key, version.as_deref());
                 return Ok(Acted::Nothing(pause));
             }
             if !is_known_as_ours
@@ -224,6 +243,7 @@ impl<S: Source> Context<S> {
                     }
                     .into());
                 }
+                Plan::RefuseTemplate(_) if is_unseen => {}
                 Plan::RefuseTemplate(error) => {
                     let existing = existing.is_some().then_some(name);
                     return Err(outcome::not_rendered(&error, existing).into());
@@ -235,12 +255,17 @@ impl<S: Source> Context<S> {
                         .map_err(Interrupted::Again)?;
                 }
                 Plan::Resolve => {
-                    return self
-                        .resolve(key, object, &secrets, existing)
-                        .await
-                        .map(Acted::Synced);
+                    let seen = Seen {
+                        existing,
+                        is_certain: !is_unseen,
+                    };
+                    match self.resolve(key, object, &secrets, seen).await {
+                        Err(Interrupted::Unseen) => {}
+                        result => return result.map(Acted::Synced),
+                    }
                 }
             }
+            is_unseen = false;
         }
         Err(Interrupted::Again(RequestError::Conflict(format!(
             "the label of secret {name} does not stay"

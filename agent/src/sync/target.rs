@@ -38,6 +38,9 @@ pub(super) enum RequestError {
     /// The object is not what it was when it was read.
     #[error("{0}")]
     Conflict(String),
+    /// There is an object of that name.
+    #[error("{0}")]
+    AlreadyExists(String),
     /// The API server refuses the object as it is.
     #[error("{text}")]
     Invalid {
@@ -139,29 +142,37 @@ pub(super) async fn read_metadata(
         .map(|secret| secret.metadata))
 }
 
-/// Creates a target.
+/// Creates a target and returns its resource version.
 pub(super) async fn create(
     secrets: &Api<Secret>,
     target: &TargetSecret,
     manager: &str,
-) -> Result<(), RequestError> {
+) -> Result<Option<String>, RequestError> {
     let secret = target.to_api();
     let result = bounded(secrets.create(&parameters(manager), &secret)).await;
     wipe(secret);
-    result.map(wipe)
+    result.map(|mut written| {
+        let version = written.metadata.resource_version.take();
+        wipe(written);
+        version
+    })
 }
 
-/// Replaces a target, provided that it still is the one that was read.
+/// Replaces a target, provided that it still is the one that was read, and returns its resource version.
 pub(super) async fn update(
     secrets: &Api<Secret>,
     target: &TargetSecret,
     manager: &str,
-) -> Result<(), RequestError> {
+) -> Result<Option<String>, RequestError> {
     let secret = target.to_api();
     let name = target.metadata.name.as_deref().unwrap_or_default();
     let result = bounded(secrets.replace(name, &parameters(manager), &secret)).await;
     wipe(secret);
-    result.map(wipe)
+    result.map(|mut written| {
+        let version = written.metadata.resource_version.take();
+        wipe(written);
+        version
+    })
 }
 
 fn parameters(manager: &str) -> PostParams {
@@ -230,6 +241,11 @@ pub(super) async fn bounded<T>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if status.code == 409 && status.reason == "Conflict" => {
             Err(RequestError::Conflict(status.message))
+        }
+        Ok(Err(kube::Error::Api(status)))
+            if status.code == 409 && status.reason == "AlreadyExists" =>
+        {
+            Err(RequestError::AlreadyExists(status.message))
         }
         Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.reason == "NotFound" => {
             Err(RequestError::NotFound)

@@ -33,10 +33,14 @@ struct State {
     targets: HashMap<Key, String>,
     /// Resource versions that a write of ours has replaced, by namespace and name of the ExternalSecret.
     replaced: HashMap<Key, Vec<String>>,
-    /// Namespaces and names of the Secrets with our label.
-    managed: HashSet<Key>,
+    /// Resource versions of the Secrets with our label, by their namespace and name.
+    managed: HashMap<Key, String>,
     /// Those of the list that the watch of Secrets is reading, if it is.
     listed_targets: Option<HashSet<Key>>,
+    /// Whether that watch has read a whole list.
+    knows_targets: bool,
+    /// Resource version at which the target was found valid, by namespace and name of the ExternalSecret.
+    valid: HashMap<Key, String>,
     /// UIDs of targets that the watch lost sight of, by namespace and name of the ExternalSecret, until a pass or a change of
     /// either.
     lost: HashMap<Key, String>,
@@ -110,7 +114,8 @@ impl Watched {
                 for writer in &writers {
                     state.lost.remove(writer);
                 }
-                state.managed.insert(target);
+                let version = secret.resource_version().unwrap_or_default();
+                state.managed.insert(target, version);
                 writers
             }
             Event::Delete(secret) => {
@@ -131,10 +136,12 @@ impl Watched {
             Event::InitDone => {
                 // Deletions while the watch was broken are not told: what the new list lacks is gone.
                 let listed = state.listed_targets.take().unwrap_or_default();
-                let gone: Vec<Key> = state.managed.difference(&listed).cloned().collect();
-                let writers = gone.iter().flat_map(|target| state.writers_of(target));
+                let is_gone = |target: &&Key| !listed.contains(*target);
+                let gone = state.managed.keys().filter(is_gone);
+                let writers = gone.flat_map(|target| state.writers_of(target));
                 let writers = writers.collect();
-                state.managed = listed;
+                state.managed.retain(|target, _| listed.contains(target));
+                state.knows_targets = true;
                 writers
             }
         }
@@ -143,6 +150,27 @@ impl Watched {
     /// The UID of the target, if nothing but its disappearance from the watch was heard of since the last pass.
     pub(super) fn take_lost(&self, key: &Key) -> Option<String> {
         self.state.lock().lost.remove(key)
+    }
+
+    /// Takes note of the version at which the target of an object was found, or made, valid.
+    pub(super) fn found_valid(&self, key: &Key, version: Option<&str>) {
+        if let Some(version) = version {
+            let mut state = self.state.lock();
+            state.valid.insert(key.clone(), version.to_owned());
+        }
+    }
+
+    /// Whether the target still is what was found valid: looking at it again would tell nothing new.
+    pub(super) fn is_known_valid(&self, key: &Key, target: &Key) -> bool {
+        let state = self.state.lock();
+        let now = state.managed.get(target);
+        now.is_some() && state.valid.get(key) == now
+    }
+
+    /// Whether there is no Secret of ours with that name, as far as the watch knows. There may be one without our label.
+    pub(super) fn seems_absent(&self, target: &Key) -> bool {
+        let state = self.state.lock();
+        state.knows_targets && !state.managed.contains_key(target)
     }
 
     /// Takes note that a write of ours has replaced the version `old` of an object.
@@ -227,6 +255,7 @@ impl State {
     fn forget(&mut self, key: &Key) {
         self.known.remove(key);
         self.lost.remove(key);
+        self.valid.remove(key);
         self.unpoint(key);
         self.replaced.remove(key);
     }
@@ -266,181 +295,4 @@ pub(super) fn key(object: &Guarded) -> Key {
 }
 
 #[cfg(test)]
-mod tests {
-    use kube::core::DeserializeGuard;
-    use serde_json::json;
-
-    use super::*;
-
-    fn object(name: &str, target: &str) -> Guarded {
-        DeserializeGuard(Ok(serde_json::from_value(json!({
-            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
-            "metadata": { "name": name, "namespace": "a" }, "spec": { "target": { "name": target } },
-        }))
-        .unwrap()))
-    }
-
-    fn secret(name: &str, uid: &str) -> PartialObjectMeta<Secret> {
-        serde_json::from_value(
-            json!({ "metadata": { "name": name, "namespace": "a", "uid": uid } }),
-        )
-        .unwrap()
-    }
-
-    fn note_target(watched: &Watched, event: Event<PartialObjectMeta<Secret>>) -> Vec<String> {
-        let touched = watched.note_target(&event);
-        touched.into_iter().map(|(_, name)| name).collect()
-    }
-
-    fn owners(watched: &Watched, name: &str) -> Vec<String> {
-        note_target(watched, Event::Apply(secret(name, "u")))
-    }
-
-    #[test]
-    fn a_secret_belongs_to_every_object_that_names_it() {
-        // externalsecret.md 2.1
-        let (watched, metrics) = (Watched::default(), Metrics::default());
-        for (name, target) in [("one", "shared"), ("two", "shared"), ("three", "other")] {
-            watched.note(Event::InitApply(object(name, target)), &metrics);
-        }
-        assert_eq!(owners(&watched, "shared"), ["one", "two"]);
-        watched.note(Event::Apply(object("one", "other")), &metrics);
-        assert_eq!(owners(&watched, "shared"), ["two"]);
-        assert_eq!(owners(&watched, "other"), ["one", "three"]);
-        watched.note(Event::Delete(object("two", "shared")), &metrics);
-        assert_eq!(owners(&watched, "shared"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_target_that_only_vanished_from_the_watch_is_remembered_by_its_uid() {
-        // externalsecret.md 2.1
-        let (watched, metrics) = (Watched::default(), Metrics::default());
-        let key = (String::from("a"), String::from("one"));
-        watched.note(Event::InitApply(object("one", "shared")), &metrics);
-        let vanish = || note_target(&watched, Event::Delete(secret("shared", "u")));
-        assert_eq!(vanish(), ["one"]);
-        assert_eq!(watched.take_lost(&key).as_deref(), Some("u"));
-        assert_eq!(watched.take_lost(&key), None, "it was told once");
-        // A change of either is another reason to look.
-        vanish();
-        watched.note(Event::Apply(object("one", "shared")), &metrics);
-        assert_eq!(watched.take_lost(&key).as_deref(), Some("u"), "no change");
-        vanish();
-        let mut changed = object("one", "shared");
-        changed.meta_mut().generation = Some(2);
-        watched.note(Event::Apply(changed), &metrics);
-        assert_eq!(watched.take_lost(&key), None);
-        vanish();
-        note_target(&watched, Event::Apply(secret("shared", "v")));
-        assert_eq!(watched.take_lost(&key), None);
-        vanish();
-        watched.note(Event::Delete(object("one", "shared")), &metrics);
-        assert_eq!(watched.take_lost(&key), None);
-    }
-
-    #[test]
-    fn targets_that_a_new_list_lacks_are_looked_at() {
-        let (watched, metrics) = (Watched::default(), Metrics::default());
-        for name in ["x", "y", "z"] {
-            watched.note(Event::InitApply(object(name, name)), &metrics);
-        }
-        let list = |names: &[&str]| {
-            let mut touched = note_target(&watched, Event::Init);
-            for name in names {
-                touched.extend(note_target(&watched, Event::InitApply(secret(name, "u"))));
-            }
-            touched.extend(note_target(&watched, Event::InitDone));
-            touched.sort();
-            touched
-        };
-        assert_eq!(list(&["x", "y"]), ["x", "y"]);
-        note_target(&watched, Event::Apply(secret("z", "u")));
-        note_target(&watched, Event::Delete(secret("x", "u")));
-        assert_eq!(list(&["y"]), ["y", "z"]);
-        assert_eq!(list(&["y"]), ["y"]);
-    }
-
-    #[test]
-    fn what_a_new_list_lacks_and_what_a_late_pass_notes_is_forgotten() {
-        let (watched, metrics) = (Watched::default(), Metrics::default());
-        let list = |objects: &[&str]| {
-            watched.note(Event::Init, &metrics);
-            for name in objects {
-                watched.note(Event::InitApply(object(name, "shared")), &metrics);
-            }
-            watched.note(Event::InitDone, &metrics);
-        };
-        list(&["one", "two"]);
-        list(&["two"]);
-        assert_eq!(owners(&watched, "shared"), ["two"]);
-
-        let key = (String::from("a"), String::from("two"));
-        watched.note(Event::Delete(object("two", "shared")), &metrics);
-        watched.replaced(&key, Some("6"));
-        watched
-            .backoff
-            .failed(&key, None, false, std::time::Instant::now());
-        watched.end_pass(&key, &metrics);
-        let later = std::time::Instant::now() + std::time::Duration::from_secs(3600);
-        assert!(!watched.is_stale(&key, Some("6")));
-        assert!(!watched.backoff.is_impatient(&key, later));
-    }
-
-    #[test]
-    fn a_change_of_the_status_alone_deserves_no_pass() {
-        // E102
-        let (watched, metrics) = (Watched::default(), Metrics::default());
-        let mut object = json!({
-            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
-            "metadata": { "name": "x", "namespace": "a", "uid": "1", "generation": 1 },
-            "spec": {}, "status": {},
-        });
-        let key = (String::from("a"), String::from("x"));
-        let mut change = |parent: &str, field: &str, value: serde_json::Value| {
-            object.pointer_mut(parent).unwrap()[field] = value;
-            let object = DeserializeGuard(Ok(serde_json::from_value(object.clone()).unwrap()));
-            watched.note(Event::Apply(object), &metrics)
-        };
-        assert_eq!(
-            change("/status", "syncedResourceVersion", json!("1")),
-            Some(key.clone())
-        );
-        assert_eq!(change("/status", "syncedResourceVersion", json!("2")), None);
-        for (field, value) in [
-            ("generation", json!(2)),
-            ("labels", json!({ "a": "b" })),
-            ("annotations", json!({ "a": "b" })),
-            ("finalizers", json!(["example.com/x"])),
-            ("finalizers", json!(["example.com/y"])),
-            ("deletionTimestamp", json!("2024-03-05T12:00:00Z")),
-        ] {
-            let touched = change("/metadata", field, value);
-            assert_eq!(touched.as_ref(), Some(&key), "{field}");
-        }
-        // Our own mark is no news; losing it is.
-        let marked = json!(["example.com/y", names::FINALIZER]);
-        assert_eq!(change("/metadata", "finalizers", marked), None);
-        let stripped = json!(["example.com/y"]);
-        assert_eq!(
-            change("/metadata", "finalizers", stripped),
-            Some(key.clone())
-        );
-        let seen = watched.get(&key).unwrap();
-        let status = seen.0.as_ref().unwrap().status.as_ref().unwrap();
-        assert_eq!(status.synced_resource_version.as_deref(), Some("2"));
-    }
-
-    #[test]
-    fn a_cached_version_is_stale_until_the_watch_catches_up() {
-        let (watched, key) = (Watched::default(), (String::from("a"), String::from("x")));
-        watched.replaced(&key, Some("6"));
-        watched.replaced(&key, Some("7"));
-        assert!(watched.is_stale(&key, Some("6")));
-        assert!(watched.is_stale(&key, Some("7")));
-        assert!(!watched.is_stale(&key, Some("8")));
-        assert!(
-            !watched.is_stale(&key, Some("7")),
-            "the note is gone once it was of no use"
-        );
-    }
-}
+mod tests;

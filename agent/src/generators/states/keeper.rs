@@ -111,7 +111,11 @@ impl Keeper {
         let api = self.api(object);
         let of_entry = ListParams::default()
             .labels(&format!("{OWNER_KEY_LABEL}={}", owner_key(object, entry)));
-        let states = bounded(api.list(&of_entry)).await.map_err(failed)?;
+        let states = match bounded(api.list(&of_entry)).await {
+            // Without the definition there are none: objects that use no generators need it not.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            answer => answer.map_err(failed)?,
+        };
         let names = decide::superseded(&states.items, keeps_newest);
         if names.is_empty() {
             return Ok(());

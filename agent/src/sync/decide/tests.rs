@@ -66,7 +66,7 @@ fn managed() -> Value {
 
 #[test]
 fn periodic_objects_refresh_in_the_order_of_the_rules() {
-    // externalsecret.md 2.4; E085 to E096
+    // E085, E086, E087, E088, E089, E090, E091, E092, E093, E094, E095, E096
     let interval = |text: &str| object(json!({ "refreshInterval": text }));
     let older = |mut object: ExternalSecret, change: fn(&mut ExternalSecret)| {
         change(&mut object);
@@ -158,7 +158,7 @@ fn periodic_objects_refresh_in_the_order_of_the_rules() {
 
 #[test]
 fn a_damaged_target_is_repaired_although_nothing_is_due() {
-    // externalsecret.md 2.10; E001 to E004
+    // E001, E002, E003, E004
     let fresh = synced(object(json!({})), 1);
     let hash = "reconcile.external-secrets.io/data-hash";
     assert_eq!(plan(&fresh, None, now()), Plan::Resolve, "missing");
@@ -403,7 +403,7 @@ fn windows_hold_back_nothing_but_refreshes_that_time_makes_due() {
 
 #[test]
 fn whether_a_target_is_valid_depends_on_the_creation_policy() {
-    // externalsecret.md 2.10; E001 to E008, E013
+    // E001, E002, E003, E004, E005, E006, E007, E008, E013
     let wrong = || {
         target(
             managed(),
@@ -558,4 +558,44 @@ fn a_template_that_breaks_a_rule_is_told_as_a_template_that_fails() {
                 .to_owned()
         )
     );
+}
+
+#[test]
+fn a_target_that_is_known_to_be_valid_is_not_looked_at_while_nothing_is_due() {
+    let fresh = synced(object(json!({ "refreshInterval": "1m" })), 20);
+    assert_eq!(
+        rest(&fresh, now()),
+        Some(Some(Duration::from_millis(40_010)))
+    );
+    let once = object(json!({ "refreshPolicy": "CreatedOnce" }));
+    assert_eq!(rest(&synced(once, 99), now()), Some(None));
+    let due = synced(object(json!({ "refreshInterval": "1m" })), 61);
+    assert_eq!(rest(&due, now()), None);
+    let broken = synced(object(json!({ "refreshInterval": "nonsense" })), 1);
+    assert_eq!(rest(&broken, now()), None);
+    let refused = synced(
+        object(json!({ "target": { "manifest": { "apiVersion": "v1", "kind": "ConfigMap" } } })),
+        1,
+    );
+    assert_eq!(rest(&refused, now()), None);
+}
+
+#[test]
+fn only_a_first_target_that_is_simply_made_is_made_unseen() {
+    for (target, expected) in [
+        (json!({}), true),
+        (json!({ "creationPolicy": "Orphan" }), true),
+        (json!({ "creationPolicy": "CreateOrMerge" }), true),
+        (json!({ "creationPolicy": "Merge" }), false),
+        (json!({ "creationPolicy": "None" }), false),
+        (json!({ "deletionPolicy": "Delete" }), false),
+        (json!({ "deletionPolicy": "Merge" }), false),
+    ] {
+        let new = object(json!({ "target": target }));
+        assert_eq!(may_be_made_unseen(&new), expected, "{target}");
+        assert!(!may_be_made_unseen(&synced(new, 1)), "{target}");
+    }
+    let generator = json!({ "generatorRef": { "kind": "UUID", "name": "u" } });
+    let generated = object(json!({ "dataFrom": [{ "sourceRef": generator }] }));
+    assert!(!may_be_made_unseen(&generated));
 }

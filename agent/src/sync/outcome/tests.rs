@@ -96,7 +96,7 @@ fn texts_of_target_failures_depend_on_whether_the_target_existed() {
     );
     let detail = |updated| match not_written(RequestError::Other("boom".into()), updated, false) {
         Interrupted::Failed(failure) => failure.detail,
-        Interrupted::Again(error) => panic!("{error}"),
+        other => panic!("{other:?}"),
     };
     assert_eq!(detail(None), "boom");
     assert_eq!(detail(Some("creds")), "unable to update secret creds: boom");
@@ -114,7 +114,7 @@ fn what_a_template_rendered_is_not_quoted() {
     };
     let detail = |is_rendered| match not_written(refused(), Some("web"), is_rendered) {
         Interrupted::Failed(failure) => failure.detail,
-        Interrupted::Again(error) => panic!("{error}"),
+        other => panic!("{other:?}"),
     };
     assert!(detail(false).contains("canary"));
     assert_eq!(
@@ -176,7 +176,7 @@ fn the_binding_is_set_once_an_existing_target_was_to_be_updated() {
     for updated in [None, Some("creds")] {
         match not_written(RequestError::Other("boom".into()), updated, false) {
             Interrupted::Failed(failure) => assert_eq!(failure.binds, updated.is_some()),
-            Interrupted::Again(error) => panic!("{error}"),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -203,11 +203,43 @@ fn failures_that_only_a_change_can_mend_are_not_retried() {
             assert_eq!(failure.detail, "unable to delete secret creds: boom");
             assert_eq!(failure.retry, Retry::Backoff(None));
         }
-        Interrupted::Again(error) => panic!("{error}"),
+        other => panic!("{other:?}"),
     }
     let moved = RequestError::Conflict("moved".into());
     assert!(matches!(not_deleted(moved, "creds"), Interrupted::Again(_)));
     let orphans = not_cleaned_up(&RequestError::Other("boom".into()));
     assert_eq!(orphans.message, "could not delete orphaned secrets");
     assert_eq!(orphans.retry, Retry::Backoff(None));
+}
+
+#[test]
+fn whatever_keeps_values_away_is_told_alike_and_tried_again() {
+    // E061, E062, E063, X11
+    use latchkey_engine::resolve::EntryError;
+    use latchkey_engine::source::FetchError;
+    for (class, retry) in [
+        (FailureClass::Provider, Retry::Backoff(None)),
+        (FailureClass::StoreMissing, Retry::Backoff(None)),
+        (FailureClass::Configuration, Retry::Backoff(None)),
+        (FailureClass::Denied, Retry::Backoff(None)),
+        (FailureClass::StoreNotReady, Retry::Store),
+    ] {
+        let cause = FetchError::Failed {
+            class,
+            message: "no".into(),
+            retry_after: None,
+        };
+        let failure = not_fetched(&ResolveError::Data {
+            index: 1,
+            key: "db".into(),
+            cause: EntryError::Fetch(cause),
+        });
+        assert_eq!(failure.message, "could not get secret data from provider");
+        assert_eq!(
+            failure.detail,
+            "error processing spec.data[1] (key: db), err: no"
+        );
+        assert_eq!(failure.retry, retry, "{class:?}");
+        assert!(!failure.binds);
+    }
 }
