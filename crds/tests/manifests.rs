@@ -44,6 +44,9 @@ fn accepted_manifests_decode_and_keep_what_they_say() {
             "ExternalSecret" => {
                 round_trip::<latchkey_crds::external_secret::ExternalSecret>(manifest.clone())
             }
+            "ClusterExternalSecret" => round_trip::<
+                latchkey_crds::cluster_external_secret::ClusterExternalSecret,
+            >(manifest.clone()),
             "SecretStore" => {
                 round_trip::<latchkey_crds::secret_store::SecretStore>(manifest.clone())
             }

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
 };
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, ResourceExt};
 use latchkey::cluster_external_secrets::{self, Error, Metrics};
 use latchkey_cluster::{Context, eventually};
 use latchkey_crds::cluster_external_secret::ClusterExternalSecret;
 use latchkey_crds::external_secret::ExternalSecret;
+use latchkey_e2e::root;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -48,9 +50,42 @@ struct Rig {
     id: String,
     sets: Api<ClusterExternalSecret>,
     namespaces: Api<Namespace>,
+    agent: Client,
+    metrics: Metrics,
     registry: Registry,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
+}
+
+/// A client with the rights that the chart gives the role sync, and no others.
+async fn agent(cx: &Context) -> Result<Client> {
+    let chart = root().join("charts/latchkey");
+    // Not the name of the chart's release: helm would not take over what this leaves.
+    let arguments = [
+        "template",
+        "ces",
+        &chart.to_string_lossy(),
+        "--show-only=templates/sync-rbac.yaml",
+    ];
+    cx.apply(&cx.helm(&arguments).await?).await?;
+    let kubeconfig = Kubeconfig::read_from(cx.cluster().layout().kubeconfig())?;
+    let mut config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let account = format!("system:serviceaccount:{}:ces-latchkey-node", cx.namespace());
+    config.auth_info.impersonate = Some(account);
+    config.auth_info.impersonate_groups = Some(vec![
+        String::from("system:serviceaccounts"),
+        String::from("system:authenticated"),
+    ]);
+    let client = Client::try_from(config)?;
+    // Rights take a moment to be known everywhere.
+    let sets: Api<ClusterExternalSecret> = Api::all(client.clone());
+    eventually(PATIENCE, "the agent's rights", async || {
+        sets.list(&ListParams::default()).await?;
+        Ok(Some(()))
+    })
+    .await?;
+    Ok(client)
 }
 
 impl Rig {
@@ -68,8 +103,11 @@ impl Rig {
         let (metrics, stop) = (Metrics::default(), CancellationToken::new());
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        let run = cluster_external_secrets::run(cx.client(), metrics, stop.clone());
+        let agent = agent(&cx).await?;
+        let run = cluster_external_secrets::run(agent.clone(), metrics.clone(), stop.clone());
         Ok(Self {
+            agent,
+            metrics,
             id: format!("spread-{}", cx.namespace()),
             sets: Api::all(cx.client()),
             namespaces: Api::all(cx.client()),
@@ -92,6 +130,19 @@ impl Rig {
         tokio::time::timeout(PATIENCE, &mut self.task)
             .await
             .context("the controller did not end")???;
+        Ok(())
+    }
+
+    /// Ends the controller and starts another one.
+    async fn restart(&mut self) -> Result<()> {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, &mut self.task)
+            .await
+            .context("the controller did not end")???;
+        self.stop = CancellationToken::new();
+        let (agent, metrics) = (self.agent.clone(), self.metrics.clone());
+        let run = cluster_external_secrets::run(agent, metrics, self.stop.clone());
+        self.task = tokio::spawn(run);
         Ok(())
     }
 
@@ -277,7 +328,7 @@ fn ces_follows_selectors_names_labels_and_edits() -> Result<()> {
     // externalsecret.md 6, E205, E206, E208, E211, E212, E213, E214, E215, D-03
     let _one = ONE.lock();
     latchkey_cluster::test(async |cx| {
-        let rig = Rig::start(cx).await?;
+        let mut rig = Rig::start(cx).await?;
         let a = rig.namespace("ces-a", json!({ "n": "one" })).await?;
         let b = rig.namespace("ces-b", json!({ "n": "two" })).await?;
         let c = rig.cx.new_namespace("ces-c").await?;
@@ -293,13 +344,15 @@ fn ces_follows_selectors_names_labels_and_edits() -> Result<()> {
             rig.id
         )));
 
-        // Quiet: everything is as wanted.
+        // Quiet, also after a restart: everything is as wanted.
+        let set = rig.sets.get(&rig.id).await?.resource_version();
         let before = rig
             .external_secrets(&a)
             .get(&rig.id)
             .await?
             .resource_version();
         rig.label(&b, json!({ "unrelated": "1" })).await?;
+        rig.restart().await?;
         tokio::time::sleep(QUIET).await;
         ensure!(
             before
@@ -309,6 +362,12 @@ fn ces_follows_selectors_names_labels_and_edits() -> Result<()> {
                     .await?
                     .resource_version()
         );
+
+        ensure!(set == rig.sets.get(&rig.id).await?.resource_version());
+        eventually(PATIENCE, "its series are back", async || {
+            Ok(rig.metrics()?.contains(&rig.id).then_some(()))
+        })
+        .await?;
 
         rig.change(json!({ "spec": {
             "externalSecretMetadata": { "labels": { "l": "1" }, "annotations": { "x": "2" } },

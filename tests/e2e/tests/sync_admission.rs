@@ -11,7 +11,8 @@ use latchkey_e2e::{ensure_absent, root};
 use serde_json::{Value, json};
 
 const TABLE: &str = include_str!("../../../crds/tests/data/admission.yaml");
-const DEFINITIONS: [&str; 11] = [
+const DEFINITIONS: [&str; 12] = [
+    include_str!("../../../charts/latchkey/crds/external-secrets.io_clusterexternalsecrets.yaml"),
     include_str!("../../../charts/latchkey/crds/external-secrets.io_externalsecrets.yaml"),
     include_str!("../../../charts/latchkey/crds/secretstore.external-secrets.io_secretstores.yaml"),
     include_str!(
@@ -46,7 +47,7 @@ fn sync_admission_answers_as_the_table_says() -> Result<()> {
         }
         let cases: Vec<Value> = serde_saphyr::from_str(TABLE)?;
         ensure!(cases.len() > 50, "the table is short: {}", cases.len());
-        let kinds = "crd/externalsecrets.external-secrets.io crd/secretstores.secretstore.external-secrets.io \
+        let kinds = "crd/externalsecrets.external-secrets.io crd/clusterexternalsecrets.external-secrets.io crd/secretstores.secretstore.external-secrets.io \
             crd/clustersecretstores.secretstore.external-secrets.io crd/fakes.provider.secretstore.external-secrets.io \
             crd/hashicorpvaults.provider.secretstore.external-secrets.io \
             crd/generators.generator.external-secrets.io crd/clustergenerators.generator.external-secrets.io \
@@ -246,7 +247,9 @@ async fn create(cx: &Context, manifest: &Value) -> Result<Value, String> {
     let text = |field: &str| manifest[field].as_str().unwrap_or_default();
     let resource = resource(text("apiVersion"), text("kind"));
     let objects: Api<DynamicObject> = match text("kind") {
-        "ClusterSecretStore" | "ClusterGenerator" => Api::all_with(cx.client(), &resource),
+        "ClusterExternalSecret" | "ClusterSecretStore" | "ClusterGenerator" => {
+            Api::all_with(cx.client(), &resource)
+        }
         _ => Api::namespaced_with(cx.client(), cx.namespace(), &resource),
     };
     let object: DynamicObject =
