@@ -431,6 +431,16 @@ impl<S: Source> Work<'_, S> {
     }
 }
 
+/// Upstream looks for a store without a name, and does not find it.
+fn nameless(reference: Option<&SecretStoreRef>) -> String {
+    let kind = reference.map(SecretStoreRef::kind).unwrap_or_default();
+    let group = match reference.and_then(|reference| reference.api_version.as_deref()) {
+        Some(version) if version.starts_with("secretstore.") => "secretstore.external-secrets.io",
+        _ => "external-secrets.io",
+    };
+    format!("could not get {kind} \"\", {kind}.{group} \"\" not found")
+}
+
 /// The store of an entry: its own source wholly replaces the default, also when that names no store.
 fn store<'a>(
     spec: &'a ExternalSecretSpec,
@@ -444,10 +454,7 @@ fn store<'a>(
         .filter(|reference| !reference.name().is_empty())
         .ok_or_else(|| FetchError::Failed {
             class: FailureClass::StoreMissing,
-            message: format!(
-                "could not get {} \"\", no store is named",
-                reference.map(SecretStoreRef::kind).unwrap_or_default()
-            ),
+            message: nameless(reference),
             retry_after: None,
         })
 }

@@ -163,7 +163,10 @@ impl FetchError {
             Self::NoSecret => false,
             Self::Failed { class, .. } => matches!(
                 class,
-                FailureClass::StoreMissing | FailureClass::StoreNotReady | FailureClass::Denied
+                FailureClass::StoreMissing
+                    | FailureClass::StoreNotReady
+                    | FailureClass::StoreNotValidated
+                    | FailureClass::Denied
             ),
         }
     }
@@ -176,6 +179,8 @@ pub enum FailureClass {
     StoreMissing,
     /// The store exists but is not ready (gate), so nothing was asked.
     StoreNotReady,
+    /// As [`Self::StoreNotReady`], because nobody has looked at the store yet: the next seconds will tell.
+    StoreNotValidated,
     /// The store does not admit this caller, or the reference is not allowed.
     Denied,
     /// The reference itself cannot be honoured, whatever else exists: only a change of the ExternalSecret helps.

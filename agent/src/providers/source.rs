@@ -109,10 +109,11 @@ impl<R: StoreReader> ProviderSource<R> {
         self.admit(caller, &store).await?;
         let usable = self.check(&store)?;
         if !policy.gate(&store) {
-            return Err(failed(
-                FailureClass::StoreNotReady,
-                format!("{key} is not ready"),
-            ));
+            let class = match store.ready() {
+                Some(_) => FailureClass::StoreNotReady,
+                None => FailureClass::StoreNotValidated,
+            };
+            return Err(failed(class, format!("{key} is not ready")));
         }
         if store.capabilities() == Some(Capabilities::WriteOnly) {
             return Err(failed(
@@ -293,7 +294,11 @@ fn could_not_get(key: &StoreKey, error: &ReadError) -> FetchError {
         ReadError::Malformed(_) => FailureClass::Configuration,
         ReadError::Failed(_) => FailureClass::Unavailable,
     };
-    failed(class, format!("could not get {key}, {error}"))
+    let reason = match error {
+        ReadError::Missing => format!("{}.{} \"{}\" not found", key.kind(), key.group(), key.name),
+        error => error.to_string(),
+    };
+    failed(class, format!("could not get {key}, {reason}"))
 }
 
 /// Everything is sent as written; decoding is the engine's work (provider-protocol.md 13.2).

@@ -77,6 +77,16 @@ impl StoreKey {
         }
     }
 
+    /// The API group of the object.
+    #[must_use]
+    pub const fn group(&self) -> &'static str {
+        if self.generator {
+            "generator.external-secrets.io"
+        } else {
+            "secretstore.external-secrets.io"
+        }
+    }
+
     /// The kind of store whose rules about namespaces hold for it: those of a Generator are those of a SecretStore.
     #[must_use]
     pub const fn scope(&self) -> StoreKind {

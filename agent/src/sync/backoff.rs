@@ -75,6 +75,13 @@ impl Backoff {
             .max(state.reserve(now))
     }
 
+    /// Whether a failure that comes every few seconds deserves an event again: the first, the second, the fourth and so on do.
+    pub(super) fn is_worth_telling(&self, key: &Key) -> bool {
+        let state = self.0.lock();
+        let failures = state.failures.get(key);
+        failures.is_none_or(|failures| failures.count.is_power_of_two())
+    }
+
     /// Whether the object has been failing for so long that waiting for a store deserves an event.
     pub(super) fn is_impatient(&self, key: &Key, now: Instant) -> bool {
         let state = self.0.lock();
@@ -149,6 +156,18 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 5, 5]);
         assert!(!backoff.is_impatient(&key("x"), now + Duration::from_secs(59)));
         assert!(backoff.is_impatient(&key("x"), now + Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_store_that_stays_not_ready_is_told_less_and_less_often() {
+        let (backoff, now) = (Backoff::default(), Instant::now());
+        let told: Vec<u32> = (1..20)
+            .filter(|_| {
+                backoff.failed(&key("x"), None, true, now);
+                backoff.is_worth_telling(&key("x"))
+            })
+            .collect();
+        assert_eq!(told, [1, 2, 4, 8, 16]);
     }
 
     #[test]

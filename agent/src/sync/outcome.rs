@@ -34,8 +34,11 @@ pub(super) struct Failure {
 pub(super) enum Retry {
     /// With growing pauses; at least what the provider asked for.
     Backoff(Option<Duration>),
-    /// With short pauses: a store is not ready yet.
-    Store,
+    /// With short pauses: a store is not ready.
+    Store {
+        /// Somebody has looked at it and said so.
+        is_known: bool,
+    },
     /// Only after a change of the object or its target.
     Never,
 }
@@ -138,7 +141,8 @@ pub(super) fn not_fetched(error: &ResolveError) -> Failure {
         message: NOT_FETCHED.to_owned(),
         detail: error.to_string(),
         retry: match error.class() {
-            Some(FailureClass::StoreNotReady) => Retry::Store,
+            Some(FailureClass::StoreNotReady) => Retry::Store { is_known: true },
+            Some(FailureClass::StoreNotValidated) => Retry::Store { is_known: false },
             Some(FailureClass::Reference) => Retry::Never,
             _ => Retry::Backoff(error.retry_after()),
         },

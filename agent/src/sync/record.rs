@@ -33,12 +33,17 @@ impl<S: Source> Context<S> {
         let backoff = &self.watched.backoff;
         let pause = match failure.retry {
             Retry::Never => None,
-            Retry::Store => Some(backoff.failed(key, None, true, now)),
+            Retry::Store { .. } => Some(backoff.failed(key, None, true, now)),
             Retry::Backoff(retry_after) => Some(backoff.failed(key, retry_after, false, now)),
         };
         warn!("{}: {}", failure.message, failure.detail);
         self.metrics.failed(&key.0, &key.1);
-        if failure.retry != Retry::Store || backoff.is_impatient(key, now) {
+        let is_told = match failure.retry {
+            Retry::Never | Retry::Backoff(_) => true,
+            Retry::Store { is_known: true } => backoff.is_worth_telling(key),
+            Retry::Store { is_known: false } => backoff.is_impatient(key, now),
+        };
+        if is_told {
             self.events
                 .warning(&object.object_ref(&()), "UpdateFailed", &failure.detail)
                 .await;

@@ -117,7 +117,7 @@ fn of_class(class: source::FailureClass) -> (FailureClass, Patience, &'static st
             Patience::Appears,
             "create the store or correct secretStoreRef",
         ),
-        Fetch::StoreNotReady => (
+        Fetch::StoreNotReady | Fetch::StoreNotValidated => (
             FailureClass::Unavailable,
             Patience::Later,
             "see the conditions of the store",

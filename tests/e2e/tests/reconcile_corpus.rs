@@ -7,9 +7,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use latchkey_cluster::{Context, test_alone};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use latchkey_cluster::{Context, eventually, test_alone};
 use latchkey_e2e::{ensure_installed, helm_install_agent, root};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
@@ -34,6 +38,7 @@ fn reconcile_corpus_is_handled_as_recorded() -> Result<()> {
         ensure_installed(&cx).await?;
         // The recordings were made without upstream's admission webhook.
         helm_install_agent(&cx, &["--set=admissionPolicies.enabled=false"]).await?;
+        owned_objects_are_collected(&cx).await?;
         let corpus = root().join("tests/reconcile");
         let report = run(&cx, &corpus).await;
         helm_install_agent(&cx, &[]).await?;
@@ -43,6 +48,37 @@ fn reconcile_corpus_is_handled_as_recorded() -> Result<()> {
             serde_saphyr::from_str::<Option<_>>(&text)?.unwrap_or_default();
         judge(&report, &known)
     })
+}
+
+/// Kubernetes' garbage collector learns of new kinds every half minute only; before that, Secrets outlive their ExternalSecrets.
+async fn owned_objects_are_collected(cx: &Context) -> Result<()> {
+    let objects: Api<DynamicObject> = Api::namespaced_with(
+        cx.client(),
+        cx.namespace(),
+        &ApiResource::from_gvk(&GroupVersionKind::gvk(
+            "external-secrets.io",
+            "v1",
+            "ExternalSecret",
+        )),
+    );
+    let owner = json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "owner"},
+        "spec": {"target": {"creationPolicy": "None"}, "data": [{"secretKey": "a", "remoteRef": {"key": "a"}}]}});
+    let owner = objects
+        .create(&PostParams::default(), &serde_json::from_value(owner)?)
+        .await?;
+    let owned: Api<ConfigMap> = Api::namespaced(cx.client(), cx.namespace());
+    let reference = json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "owner", "uid": owner.metadata.uid});
+    let object = json!({"metadata": {"name": "owned", "ownerReferences": [reference]}});
+    owned
+        .create(&PostParams::default(), &serde_json::from_value(object)?)
+        .await?;
+    objects.delete("owner", &DeleteParams::default()).await?;
+    eventually(
+        Duration::from_secs(120),
+        "an owned object goes",
+        async || Ok(owned.get_opt("owned").await?.is_none().then_some(())),
+    )
+    .await
 }
 
 /// Runs every scenario and returns what the runner printed about differences, its summary last.

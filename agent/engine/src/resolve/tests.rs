@@ -327,7 +327,7 @@ async fn each_failure_has_its_wrapper() {
         ),
         (
             json!({ "data": [{ "secretKey": "a", "remoteRef": { "key": "one" }, "sourceRef": { "generatorRef": { "kind": "UUID", "name": "u" } } }] }),
-            "error processing spec.data[0] (key: one), err: could not get SecretStore \"\", no store is named",
+            "error processing spec.data[0] (key: one), err: could not get SecretStore \"\", SecretStore.external-secrets.io \"\" not found",
         ),
     ] {
         assert_eq!(

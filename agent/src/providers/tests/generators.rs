@@ -130,7 +130,7 @@ async fn each_kind_and_each_source_of_credentials_reaches_the_provider_once() {
         (
             "get",
             FailureClass::StoreMissing,
-            "could not get Generator \"pass\", not found".into()
+            "could not get Generator \"pass\", Generator.generator.external-secrets.io \"pass\" not found".into()
         )
     );
     assert_eq!(provider.script.count("Generate"), 3);

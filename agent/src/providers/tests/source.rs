@@ -324,7 +324,7 @@ async fn rules_refuse_before_anything_is_sent() {
         (
             None,
             FailureClass::StoreMissing,
-            "could not get ClusterSecretStore \"bao\", not found",
+            "could not get ClusterSecretStore \"bao\", ClusterSecretStore.secretstore.external-secrets.io \"bao\" not found",
         ),
         (
             Some(with(json!({"controller": "other"}))),
@@ -343,7 +343,7 @@ async fn rules_refuse_before_anything_is_sent() {
         ),
         (
             Some(with(json!({"status": {}}))),
-            FailureClass::StoreNotReady,
+            FailureClass::StoreNotValidated,
             "ClusterSecretStore \"bao\" is not ready",
         ),
         (
@@ -418,7 +418,7 @@ async fn namespaced_store_is_looked_up_beside_its_caller_only() {
         failure(error),
         (
             FailureClass::StoreMissing,
-            "could not get SecretStore \"bao\", not found".into()
+            "could not get SecretStore \"bao\", SecretStore.secretstore.external-secrets.io \"bao\" not found".into()
         )
     );
 }

@@ -115,12 +115,25 @@ pub async fn examine(providers: &Providers, store: &Store) -> Finding {
     finding
 }
 
+/// How a provider made with our SDK says that it cannot tell; the contract has no field for it (provider-protocol.md 2).
+const UNKNOWN_WARNING: &str = "validation unknown: ";
+
 async fn validate(client: &Client, store: &Store) -> Finding {
     let Some(target) = wire::for_validation(store) else {
         return unknown();
     };
     match client.validate(&target).await {
         Ok(validation) => {
+            let is_unknown = validation
+                .warnings
+                .first()
+                .is_some_and(|warning| warning.starts_with(UNKNOWN_WARNING));
+            if is_unknown && validation.error.is_none() {
+                return Finding {
+                    warnings: validation.warnings,
+                    ..unknown()
+                };
+            }
             let mut finding = match validation.error {
                 None => Finding::new(
                     ConditionStatus::True,

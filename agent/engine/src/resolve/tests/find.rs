@@ -136,7 +136,7 @@ async fn failures_of_a_find_have_their_wrappers() {
     let nowhere = json!({ "dataFrom": [{ "find": {}, "sourceRef": { "generatorRef": { "kind": "UUID", "name": "u" } } }] });
     assert_eq!(
         run(&attic(), nowhere).await.unwrap_err(),
-        "error processing spec.dataFrom[0].find, err: could not get SecretStore \"\", no store is named"
+        "error processing spec.dataFrom[0].find, err: could not get SecretStore \"\", SecretStore.external-secrets.io \"\" not found"
     );
 }
 
