@@ -2,6 +2,8 @@
 
 #[path = "sync_controller/deletion.rs"]
 mod deletion;
+#[path = "sync_controller/generators.rs"]
+mod generators;
 #[path = "sync_controller/policies.rs"]
 mod policies;
 #[path = "sync_controller/refresh.rs"]

@@ -60,16 +60,18 @@ impl Keeper {
         is_changed: bool,
         source: &S,
     ) -> Result<(), StateError> {
-        let mut made = made.into_iter();
         if is_changed {
-            for entry in 0..object.spec.data_from.len() {
-                if !made.as_slice().iter().any(|made| made.entry == entry) {
-                    self.flag(object, entry, false).await?;
-                }
+            let without: Vec<usize> = (0..object.spec.data_from.len())
+                .filter(|entry| !made.iter().any(|made| made.entry == *entry))
+                .collect();
+            if let Err(error) = self.flag(object, &without, false).await {
+                self.roll_back(object, made, source).await;
+                return Err(error);
             }
         }
+        let mut made = made.into_iter();
         while let Some(Made { entry, state }) = made.next() {
-            let kept = match self.flag(object, entry, true).await {
+            let kept = match self.flag(object, &[entry], true).await {
                 Ok(()) => self.create(object, entry, &state, None).await,
                 Err(error) => Err(error),
             };
@@ -96,25 +98,33 @@ impl Keeper {
         }
     }
 
-    /// Gives the states of an entry a deadline.
+    /// Gives the states of entries a deadline; the newest of all may be spared.
     async fn flag(
         &self,
         object: &ExternalSecret,
-        entry: usize,
+        entries: &[usize],
         keeps_newest: bool,
     ) -> Result<(), StateError> {
+        let Some(&entry) = entries.first() else {
+            return Ok(());
+        };
         let failed = |error: kube::Error| StateError {
             step: "replace",
             entry,
             cause: error.to_string(),
         };
         let api = self.api(object);
-        let of_entry = ListParams::default()
-            .labels(&format!("{OWNER_KEY_LABEL}={}", owner_key(object, entry)));
-        let states = match bounded(api.list(&of_entry)).await {
+        let keys: Vec<String> = entries
+            .iter()
+            .map(|entry| owner_key(object, *entry))
+            .collect();
+        let of_entries =
+            ListParams::default().labels(&format!("{OWNER_KEY_LABEL} in ({})", keys.join(",")));
+        let states = match bounded(api.list(&of_entries)).await {
+            Ok(states) => states,
             // Without the definition there are none: objects that use no generators need it not.
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            answer => answer.map_err(failed)?,
+            Err(error) => return Err(failed(error)),
         };
         let names = decide::superseded(&states.items, keeps_newest);
         if names.is_empty() {

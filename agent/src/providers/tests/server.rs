@@ -58,6 +58,8 @@ impl Authority {
 }
 
 type Fields = BTreeMap<String, Vec<u8>>;
+/// Generated values and what is left of them.
+type Made = (Fields, Vec<u8>);
 type Answer<T> = Box<dyn FnMut() -> Result<T, Status> + Send>;
 
 /// What it says. Without an answer it says UNIMPLEMENTED.
@@ -69,7 +71,7 @@ pub(super) struct Script {
     pub(super) finds: Mutex<Vec<wire::ExternalSecretFind>>,
     pub(super) validate: Mutex<Option<Answer<wire::ValidateResponse>>>,
     pub(super) capabilities: Mutex<Option<Answer<i32>>>,
-    pub(super) generate: Mutex<Option<Answer<(Fields, Vec<u8>)>>>,
+    pub(super) generate: Mutex<Option<Answer<Made>>>,
     pub(super) cleanup: Mutex<Option<Answer<()>>>,
     /// Reference, source namespace and, of a Generate, the attempt; of a Cleanup, the state.
     pub(super) generators: Mutex<Vec<(generator::GeneratorRef, String, Vec<u8>)>>,
@@ -111,7 +113,7 @@ impl Script {
 
     pub(super) fn on_generate(
         &self,
-        answer: impl FnMut() -> Result<(Fields, Vec<u8>), Status> + Send + 'static,
+        answer: impl FnMut() -> Result<Made, Status> + Send + 'static,
     ) {
         *self.generate.lock() = Some(Box::new(answer));
     }

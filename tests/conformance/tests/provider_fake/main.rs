@@ -12,3 +12,16 @@ mod reads;
 mod requests;
 mod rig;
 mod writes;
+
+/// The server that the rig starts.
+mod served {
+    /// Its name: the program is `provider-<name>`.
+    pub(crate) const NAME: &str = "fake";
+    /// Group of its kinds.
+    pub(crate) const GROUP: &str = "provider.secretstore.external-secrets.io";
+    /// Their plurals.
+    pub(crate) const RESOURCES: &[&str] = &["fakes"];
+    /// Its own arguments; `{port}` is a free port.
+    pub(crate) const ARGUMENTS: &[&str] =
+        &["--enable-control", "--control-address=127.0.0.1:{port}"];
+}

@@ -1,4 +1,5 @@
-//! One `provider-fake` process per test, with the rights that its chart gives it and no more.
+//! One process of the provider server under test ([`crate::served`]) per test, with the rights that its chart gives it and no
+//! more.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -22,6 +23,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+use crate::served::{ARGUMENTS, GROUP, NAME, RESOURCES};
 
 pub(crate) const API_VERSION: &str = "provider.secretstore.external-secrets.io/v2alpha1";
 /// Longest wait for anything that is expected to happen.
@@ -104,9 +107,10 @@ pub(crate) fn program() -> Result<&'static Path> {
             .parent()
             .and_then(Path::parent)
             .context("the test is not in a target folder")?;
-        let program = profile.join("provider-fake");
+        let program = profile.join(format!("provider-{NAME}"));
         let sources = package().join("../../providers");
-        let newest = newest(&sources.join("sdk/src"))?.max(newest(&sources.join("fake/src"))?);
+        let own = sources.join(NAME).join("src");
+        let newest = newest(&sources.join("sdk/src"))?.max(newest(&own)?);
         if std::fs::metadata(&program)
             .and_then(|built| built.modified())
             .is_ok_and(|built| built >= newest)
@@ -121,15 +125,15 @@ pub(crate) fn program() -> Result<&'static Path> {
             "build",
             "--quiet",
             "--package",
-            "latchkey-provider-fake",
+            &format!("latchkey-provider-{NAME}"),
             "--bin",
-            "provider-fake",
+            &format!("provider-{NAME}"),
         ]);
         cargo.current_dir(package()).env("CARGO_TARGET_DIR", target);
         if profile.ends_with("release") {
             cargo.arg("--release");
         }
-        ensure!(cargo.status()?.success(), "failed to build provider-fake");
+        ensure!(cargo.status()?.success(), "failed to build provider-{NAME}");
         Ok(program)
     };
     PROGRAM
@@ -199,8 +203,11 @@ impl Provider {
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--listen-address=127.0.0.1:{grpc}"))
             .arg(format!("--admin-address=127.0.0.1:{admin}"))
-            .arg("--enable-control")
-            .arg(format!("--control-address=127.0.0.1:{control}"))
+            .args(
+                ARGUMENTS
+                    .iter()
+                    .map(|argument| argument.replace("{port}", &control.to_string())),
+            )
             .arg("--log-level=trace")
             .env_clear()
             .env("TLS_CERT_DIR", &certificates)
@@ -237,11 +244,11 @@ impl Provider {
             .lines()
             .filter(|line| !line.contains("\"TRACE\"") && !line.contains("\"DEBUG\""))
             .collect();
-        eprintln!("--- provider-fake\n{}", lines.join("\n"));
+        eprintln!("--- provider-{NAME}\n{}", lines.join("\n"));
     }
 
     pub(crate) async fn ready(&mut self) -> Result<()> {
-        eventually(SOON, "readiness of provider-fake", async || {
+        eventually(SOON, &format!("readiness of provider-{NAME}"), async || {
             let (code, _) = self.http("/readyz").await?;
             Ok((code == 200).then_some(()))
         })
@@ -400,26 +407,34 @@ fn package() -> PathBuf {
         .into()
 }
 
-/// The definition of Fake, as the chart ships it.
+/// The definitions of the server's kinds, as the chart ships them.
 async fn install_resource(cx: &Context) -> Result<()> {
-    let path = package()
-        .join("../../charts/provider/crds/provider.secretstore.external-secrets.io_fakes.yaml");
-    cx.apply(&std::fs::read_to_string(path)?).await?;
-    let name = "crd/fakes.provider.secretstore.external-secrets.io";
-    cx.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", name])
-        .await
-        .map(drop)
+    for resource in RESOURCES {
+        let path = package().join(format!(
+            "../../charts/provider/crds/{GROUP}_{resource}.yaml"
+        ));
+        cx.apply(&std::fs::read_to_string(path)?).await?;
+        let name = format!("crd/{resource}.{GROUP}");
+        cx.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            &name,
+        ])
+        .await?;
+    }
+    Ok(())
 }
 
-/// A kubeconfig of an account that may read the Fakes of the test's namespace, and nothing else anywhere.
+/// A kubeconfig of an account that may read the server's kinds in the test's namespace, and nothing else anywhere.
 async fn restricted_kubeconfig(cx: &Context) -> Result<String> {
     let namespace = cx.namespace();
     let metadata = json!({"name": "provider", "namespace": namespace});
     let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": [{
-            "apiGroups": ["provider.secretstore.external-secrets.io"],
-            "resources": ["fakes"],
+            "apiGroups": [GROUP],
+            "resources": RESOURCES,
             "verbs": ["get", "list", "watch"],
         }]},
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,

@@ -1,0 +1,474 @@
+//! Values that a real provider server makes: the agent's parts and the server run inside the test, against a real API server.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use latchkey::generators::states::Collector;
+use latchkey::providers::{
+    Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, ProviderSource, Providers,
+};
+use latchkey::shards::Ownership;
+use latchkey::stores::validation::{self, StoreMetrics, Validator};
+use latchkey::stores::{AllowedHosts, ApiReader, Policy};
+use latchkey::sync;
+use latchkey::templates::ApiObjects;
+use latchkey_cluster::{Context, eventually};
+use latchkey_crds::conditions::{self, READY};
+use latchkey_crds::external_secret::ExternalSecret;
+use latchkey_crds::generator::Generator;
+use latchkey_crds::generator_state::{FINALIZER, GeneratorState, OWNER_KEY_LABEL};
+use latchkey_engine::template::{Renderer, Settings};
+use latchkey_provider_generators::Generators;
+use latchkey_provider_sdk::service::ServiceLimits;
+use latchkey_provider_sdk::{Cluster, Metrics, Operation, Server};
+use latchkey_transport::{Identity, SharedIdentity};
+use prometheus_client::registry::Registry;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+use crate::QUIET;
+use crate::support::{PATIENCE, texts};
+
+const DEFINITIONS: [&str; 9] = [
+    include_str!("../../../../charts/latchkey/crds/external-secrets.io_externalsecrets.yaml"),
+    include_str!(
+        "../../../../charts/latchkey/crds/secretstore.external-secrets.io_secretstores.yaml"
+    ),
+    include_str!(
+        "../../../../charts/latchkey/crds/secretstore.external-secrets.io_clustersecretstores.yaml"
+    ),
+    include_str!("../../../../charts/latchkey/crds/generator.external-secrets.io_generators.yaml"),
+    include_str!(
+        "../../../../charts/latchkey/crds/generator.external-secrets.io_clustergenerators.yaml"
+    ),
+    include_str!(
+        "../../../../charts/latchkey/crds/generators.external-secrets.io_generatorstates.yaml"
+    ),
+    include_str!(
+        "../../../../charts/provider/crds/provider.generator.external-secrets.io_passwords.yaml"
+    ),
+    include_str!(
+        "../../../../charts/provider/crds/provider.generator.external-secrets.io_uuids.yaml"
+    ),
+    include_str!(
+        "../../../../charts/provider/crds/provider.generator.external-secrets.io_fakes.yaml"
+    ),
+];
+const KINDS: &str = "crd/externalsecrets.external-secrets.io crd/secretstores.secretstore.external-secrets.io \
+    crd/clustersecretstores.secretstore.external-secrets.io crd/generators.generator.external-secrets.io \
+    crd/clustergenerators.generator.external-secrets.io crd/generatorstates.generators.external-secrets.io \
+    crd/passwords.provider.generator.external-secrets.io crd/uuids.provider.generator.external-secrets.io \
+    crd/fakes.provider.generator.external-secrets.io";
+
+/// One for all tests: what watches all namespaces must be able to reach the servers of all.
+static AUTHORITY: LazyLock<CertifiedIssuer<'static, KeyPair>> = LazyLock::new(|| {
+    let mut parameters = CertificateParams::new(vec!["test".to_owned()]).expect("the name is fine");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("keys can be made");
+    CertifiedIssuer::self_signed(parameters, key).expect("an authority can sign itself")
+});
+
+fn identity(usage: ExtendedKeyUsagePurpose) -> Result<Identity> {
+    let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
+    parameters.extended_key_usages = vec![usage];
+    let key = KeyPair::generate()?;
+    let certificate = parameters.signed_by(&key, &*AUTHORITY)?;
+    Ok(Identity::from_pem(
+        AUTHORITY.pem().as_bytes(),
+        certificate.pem().as_bytes(),
+        key.serialize_pem().as_bytes(),
+    )?)
+}
+
+/// A provider server and an agent, until it is dropped.
+struct World {
+    address: String,
+    provider: Metrics,
+    objects: Api<ExternalSecret>,
+    secrets: Api<Secret>,
+    states: Api<GeneratorState>,
+    events: Api<Event>,
+    stop: CancellationToken,
+    _tasks: JoinSet<()>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl World {
+    async fn start(cx: &Context) -> Result<Self> {
+        latchkey_e2e::ensure_absent(cx).await?;
+        for definition in DEFINITIONS {
+            cx.apply(definition).await?;
+        }
+        let mut wait = vec!["wait", "--for=condition=Established", "--timeout=60s"];
+        wait.extend(KINDS.split_whitespace());
+        cx.kubectl(&wait).await?;
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let (address, provider) = serve(cx, &stop, &mut tasks).await?;
+        run_agent(cx, &stop, &mut tasks)?;
+        Ok(Self {
+            address,
+            provider,
+            objects: Api::namespaced(cx.client(), cx.namespace()),
+            secrets: Api::namespaced(cx.client(), cx.namespace()),
+            states: Api::namespaced(cx.client(), cx.namespace()),
+            events: Api::namespaced(cx.client(), cx.namespace()),
+            stop,
+            _tasks: tasks,
+        })
+    }
+
+    /// A configuration object of the provider and a Generator of the same name.
+    async fn generator(&self, cx: &Context, kind: &str, name: &str, spec: Value) -> Result<()> {
+        let configuration = json!({
+            "apiVersion": "provider.generator.external-secrets.io/v2alpha1",
+            "kind": kind, "metadata": { "name": name }, "spec": spec,
+        });
+        cx.apply(&configuration.to_string()).await?;
+        let generator = json!({
+            "apiVersion": "generator.external-secrets.io/v2alpha1",
+            "kind": "Generator", "metadata": { "name": name },
+            "spec": { "providerConfig": {
+                "address": self.address, "providerRef": { "kind": kind, "name": name },
+            } },
+        });
+        cx.apply(&generator.to_string()).await.map(drop)
+    }
+
+    /// An ExternalSecret whose entries are filled by these generators.
+    async fn ask(&self, cx: &Context, name: &str, references: &[Value]) -> Result<()> {
+        let entries: Vec<Value> = references
+            .iter()
+            .map(|reference| json!({ "sourceRef": { "generatorRef": reference } }))
+            .collect();
+        let object = json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+            "metadata": { "name": name },
+            "spec": { "refreshInterval": "1h", "dataFrom": entries },
+        });
+        cx.apply(&object.to_string()).await.map(drop)
+    }
+
+    /// Makes the object due, and waits until it was synced anew.
+    async fn refresh(&self, name: &str, round: u32) -> Result<()> {
+        let before = self.synced_version(name).await?;
+        let patch = json!({ "metadata": { "annotations": { "round": round.to_string() } } });
+        self.objects
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        eventually(PATIENCE, "a refresh", async || {
+            Ok((self.synced_version(name).await? != before).then_some(()))
+        })
+        .await
+    }
+
+    async fn synced_version(&self, name: &str) -> Result<Option<String>> {
+        let status = self.objects.get(name).await?.status.unwrap_or_default();
+        Ok(status.synced_resource_version)
+    }
+
+    async fn values(&self, name: &str) -> Result<BTreeMap<String, String>> {
+        eventually(PATIENCE, &format!("secret {name}"), async || {
+            Ok(self.secrets.get_opt(name).await?.as_ref().map(texts))
+        })
+        .await
+    }
+
+    /// Waits for a failure whose event contains `part`.
+    async fn refused(&self, name: &str, part: &str) -> Result<()> {
+        eventually(PATIENCE, &format!("{name} fails with {part}"), async || {
+            let events = self.events.list(&ListParams::default()).await?.items;
+            let notes: Vec<String> = events
+                .into_iter()
+                .filter(|event| {
+                    let about = event.regarding.as_ref();
+                    about.is_some_and(|object| object.name.as_deref() == Some(name))
+                })
+                .filter_map(|event| event.note)
+                .collect();
+            ensure!(
+                notes.iter().any(|note| note.contains(part)),
+                "seen {notes:?}"
+            );
+            Ok(Some(()))
+        })
+        .await?;
+        ensure!(
+            self.secrets.get_opt(name).await?.is_none(),
+            "{name} made a secret"
+        );
+        Ok(())
+    }
+
+    /// Waits until there are so many states, none of them with a deadline.
+    async fn states(&self, count: usize) -> Result<Vec<GeneratorState>> {
+        eventually(PATIENCE, &format!("{count} generator states"), async || {
+            let states = self.states.list(&ListParams::default()).await?.items;
+            let flagged = |state: &GeneratorState| state.spec.garbage_collection_deadline.is_some();
+            ensure!(
+                states.len() == count && !states.iter().any(flagged),
+                "there are {}, {} with a deadline",
+                states.len(),
+                states.iter().filter(|state| flagged(state)).count()
+            );
+            Ok(Some(states))
+        })
+        .await
+    }
+
+    fn revoked(&self) -> u64 {
+        self.provider.requests(Operation::Cleanup, Code::Ok)
+    }
+}
+
+/// Runs the provider server; its address and its series.
+async fn serve(
+    cx: &Context,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<(String, Metrics)> {
+    let grpc = TcpListener::bind("127.0.0.1:0").await?;
+    let admin = TcpListener::bind("127.0.0.1:0").await?;
+    let address = format!("localhost:{}", grpc.local_addr()?.port());
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let server = Server {
+        provider: Arc::new(Generators::new(Cluster::new(cx.client(), []))),
+        metrics: metrics.clone(),
+        registry,
+        limits: ServiceLimits::default(),
+        drain_timeout: Duration::from_secs(1),
+    };
+    let identity = SharedIdentity::new(identity(ExtendedKeyUsagePurpose::ServerAuth)?);
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let served = server.serve(grpc, admin, async { Some(identity) }, &stop);
+        served
+            .await
+            .expect("the server works until it is told to stop");
+    });
+    Ok((address, metrics))
+}
+
+/// Runs what the agent does with ExternalSecrets, generators and their states.
+fn run_agent(cx: &Context, stop: &CancellationToken, tasks: &mut JoinSet<()>) -> Result<()> {
+    let own = OwnIdentity::new("the test");
+    own.set(identity(ExtendedKeyUsagePurpose::ClientAuth)?);
+    let providers = Arc::new(Providers {
+        policy: Policy {
+            allowed_hosts: AllowedHosts::new(["*"]),
+            ..Policy::default()
+        },
+        identities: Identities::from_files(own, "/nonexistent".into(), cx.namespace().to_owned()),
+        pool: Pool::new(PoolSettings::default(), ProviderMetrics::default()),
+        timeout: Duration::from_secs(10),
+    });
+    let reader = Arc::new(ApiReader::new(cx.client()));
+    let source = Arc::new(ProviderSource::new(reader, providers.clone()));
+    let settings = validation::Settings {
+        interval: Duration::from_secs(300),
+        instance: None,
+        cluster_stores: true,
+    };
+    let validator = Validator::new(cx.client(), providers, settings, StoreMetrics::default());
+    let collector = Collector::new(cx.client(), source.clone());
+    let objects = Arc::new(ApiObjects::new(cx.client(), true));
+    let config = sync::Config {
+        namespace: Some(cx.namespace().to_owned()),
+        generator_grace: Some(Duration::from_secs(1)),
+        ..sync::Config::default()
+    };
+    let delivery = sync::run(
+        cx.client(),
+        source,
+        Arc::new(Renderer::new(Settings::default(), objects)),
+        config,
+        sync::Metrics::default(),
+        Arc::new(Ownership::of_everything()),
+        stop.clone(),
+    );
+    let (validating, collecting) = (stop.clone(), stop.clone());
+    tasks.spawn(async move { validator.run(validating).await });
+    tasks.spawn(async move { collector.run(collecting).await });
+    tasks.spawn(async move { delivery.await.expect("it works until it is told to stop") });
+    Ok(())
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "apiVersion": "generator.external-secrets.io/v2alpha1", "kind": "Generator", "name": name })
+}
+
+#[test]
+fn sync_has_a_password_made_once_for_each_refresh() -> Result<()> {
+    // externalsecret.md 7, E236; pushsecret-and-stores.md B6, SB-14, SB-16
+    latchkey_cluster::test(async |cx| {
+        let world = World::start(&cx).await?;
+        world.generator(&cx, "Password", "pass", json!({})).await?;
+        world.ask(&cx, "db", &[reference("pass")]).await?;
+        let first = world.values("db").await?;
+        ensure!(
+            first.len() == 1 && first["password"].chars().count() == 24,
+            "the keys are {:?}",
+            first.keys()
+        );
+        let generators: Api<Generator> = Api::namespaced(cx.client(), cx.namespace());
+        let status = generators.get("pass").await?.status.context("no status")?;
+        let ready = conditions::find(&status.conditions, READY).context("no condition")?;
+        ensure!(
+            ready.reason.as_deref() == Some("Valid")
+                && ready.message.as_deref() == Some("generator validated"),
+            "{ready:?}"
+        );
+        tokio::time::sleep(QUIET).await;
+        ensure!(
+            world.values("db").await? == first,
+            "it changed without a refresh"
+        );
+        let made = || world.provider.requests(Operation::Generate, Code::Ok);
+        ensure!(made() == 1, "{} calls for one sync", made());
+        world.refresh("db", 1).await?;
+        let second = world.values("db").await?;
+        ensure!(second != first && second["password"].chars().count() == 24);
+        ensure!(made() == 2, "{} calls for two syncs", made());
+
+        let cluster = json!({
+            "apiVersion": "generator.external-secrets.io/v2alpha1",
+            "kind": "ClusterGenerator", "metadata": { "name": cx.namespace() },
+            "spec": {
+                "conditions": [{ "namespaces": ["elsewhere"] }],
+                "providerConfig": {
+                    "address": world.address,
+                    "providerRef": { "kind": "Password", "name": "pass", "namespace": cx.namespace() },
+                },
+            },
+        });
+        cx.apply(&cluster.to_string()).await?;
+        let denied = json!({
+            "apiVersion": "generator.external-secrets.io/v2alpha1",
+            "kind": "ClusterGenerator", "name": cx.namespace(),
+        });
+        for (name, reference, part) in [
+            ("denied", denied, "is not allowed from namespace"),
+            (
+                "v1",
+                json!({ "kind": "Password", "name": "pass" }),
+                "wrap it in a Generator",
+            ),
+            (
+                "absent",
+                reference("absent"),
+                "could not get Generator \"absent\", not found",
+            ),
+        ] {
+            world.ask(&cx, name, &[reference]).await?;
+            world.refused(name, part).await?;
+        }
+        ensure!(made() == 2, "a refused reference reached the provider");
+        world.states(0).await?;
+        cx.kubectl(&[
+            "delete",
+            "clustergenerator.generator.external-secrets.io",
+            cx.namespace(),
+        ])
+        .await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn sync_keeps_what_generators_leave_and_has_the_replaced_revoked() -> Result<()> {
+    // externalsecret.md 7.3, D-18, E247; generators.md 5
+    latchkey_cluster::test(async |cx| {
+        let world = World::start(&cx).await?;
+        let spec =
+            json!({ "data": { "token": "generated-canary" }, "stateful": { "enabled": true } });
+        world.generator(&cx, "Fake", "lease", spec).await?;
+        world.generator(&cx, "UUID", "id", json!({})).await?;
+        let impossible = json!({ "length": 44 });
+        world.generator(&cx, "Password", "long", impossible).await?;
+
+        world.ask(&cx, "app", &[reference("lease")]).await?;
+        ensure!(world.values("app").await?["token"] == "generated-canary");
+        let states = world.states(1).await?;
+        let state = serde_json::to_value(&states[0])?;
+        ensure!(
+            !state.to_string().contains("canary"),
+            "a state holds a value"
+        );
+        let metadata = &states[0].metadata;
+        ensure!(metadata.finalizers.as_deref() == Some(&[FINALIZER.to_owned()][..]));
+        let key = format!("ExternalSecret-{}-app-0", cx.namespace());
+        let label = metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(OWNER_KEY_LABEL));
+        ensure!(
+            label == Some(&latchkey_engine::hash::of_text(&key)),
+            "{label:?}"
+        );
+        ensure!(state["metadata"]["ownerReferences"][0]["kind"] == "ExternalSecret");
+        ensure!(state["spec"]["resource"]["metadata"]["namespace"] == cx.namespace());
+
+        // The one before the last stays for one more round.
+        world.refresh("app", 1).await?;
+        world.states(2).await?;
+        ensure!(world.revoked() == 0, "a value in use was revoked");
+        world.refresh("app", 2).await?;
+        world.states(2).await?;
+        // A revocation may repeat: another test's agent sees the states of all namespaces too.
+        let replaced = world.revoked();
+        ensure!(replaced >= 1, "nothing was revoked");
+
+        // A fetch that fails later has what was made revoked at once, and keeps nothing.
+        world
+            .ask(&cx, "bad", &[reference("lease"), reference("long")])
+            .await?;
+        world
+            .refused(
+                "bad",
+                "spec.dataFrom[1].sourceRef.generatorRef, err: error using generator:",
+            )
+            .await?;
+        cx.kubectl(&["delete", "externalsecret", "bad"]).await?;
+        world.states(2).await?;
+        ensure!(
+            world.revoked() > replaced,
+            "what was made for nothing stays"
+        );
+
+        // An entry that makes no states any more lets go of all of them.
+        world.ask(&cx, "app", &[reference("id")]).await?;
+        world.states(0).await?;
+
+        // Without its generator a state is still revoked, by its snapshot, and with its owner gone it goes.
+        world.ask(&cx, "gone", &[reference("lease")]).await?;
+        world.values("gone").await?;
+        world.states(1).await?;
+        let before = world.revoked();
+        let generators: Api<Generator> = Api::namespaced(cx.client(), cx.namespace());
+        generators.delete("lease", &DeleteParams::default()).await?;
+        world
+            .objects
+            .delete("gone", &DeleteParams::default())
+            .await?;
+        world.states(0).await?;
+        ensure!(world.revoked() > before, "nothing was revoked");
+        Ok(())
+    })
+}
