@@ -222,7 +222,11 @@ fn whatever_keeps_values_away_is_told_alike_and_tried_again() {
         (FailureClass::StoreMissing, Retry::Backoff(None)),
         (FailureClass::Configuration, Retry::Backoff(None)),
         (FailureClass::Denied, Retry::Backoff(None)),
-        (FailureClass::StoreNotReady, Retry::Store),
+        (FailureClass::StoreNotReady, Retry::Store { is_known: true }),
+        (
+            FailureClass::StoreNotValidated,
+            Retry::Store { is_known: false },
+        ),
     ] {
         let cause = FetchError::Failed {
             class,
