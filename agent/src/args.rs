@@ -181,6 +181,10 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_ENABLE_CLUSTER_STORE_RECONCILER", action = clap::ArgAction::Set, default_value_t = true)]
     pub enable_cluster_store_reconciler: bool,
 
+    /// Whether series about ExternalSecrets also have the labels app_kubernetes_io_*, from the labels of the object.
+    #[arg(long, env = "LATCHKEY_ENABLE_EXTENDED_METRIC_LABELS", action = clap::ArgAction::Set, default_value_t = false)]
+    pub enable_extended_metric_labels: bool,
+
     /// How often a store is validated again, as a Go duration of at least 10s.
     #[arg(long, env = "LATCHKEY_STORE_REQUEUE_INTERVAL", value_parser = store_requeue, default_value = "5m")]
     pub store_requeue_interval: Duration,

@@ -185,6 +185,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         controller_class,
         enable_flood_gate,
         enable_cluster_store_reconciler,
+        enable_extended_metric_labels,
         enable_cluster_external_secret_reconciler,
         enable_generator_state,
         generator_gc_grace_period,
@@ -304,6 +305,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             generator_grace: enable_generator_state.then_some(generator_gc_grace_period),
             controller_class: class,
             cluster_stores: enable_cluster_store_reconciler,
+            extended_metric_labels: enable_extended_metric_labels,
             cluster_external_secrets: enable_cluster_external_secret_reconciler,
         };
         sync::Sync::new(

@@ -37,6 +37,8 @@ pub(super) struct Settings {
     pub(super) controller_class: String,
     /// Whether anything is done about ClusterSecretStores.
     pub(super) cluster_stores: bool,
+    /// Whether series about ExternalSecrets have the extended labels.
+    pub(super) extended_metric_labels: bool,
     /// Whether ClusterExternalSecrets are handled, provided that the agent looks at all namespaces.
     pub(super) cluster_external_secrets: bool,
 }
@@ -89,6 +91,7 @@ impl Sync {
             generator_grace,
             controller_class,
             cluster_stores,
+            extended_metric_labels,
             cluster_external_secrets,
         } = settings;
         let certificates = certificates.map(|settings| {
@@ -109,7 +112,7 @@ impl Sync {
             validation,
             store_metrics,
         );
-        let metrics = sync::Metrics::default();
+        let metrics = sync::Metrics::new(extended_metric_labels);
         metrics.register(registry);
         let source = Arc::new(ProviderSource::new(
             Arc::new(ApiReader::new(client.clone())),

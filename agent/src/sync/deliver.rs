@@ -24,13 +24,6 @@ use super::target::{self, RequestError, TargetSecret};
 use crate::generators::states::Keeper;
 use crate::generators::{Made, Recording};
 
-/// A target as a pass knows it.
-pub(super) struct Seen {
-    pub(super) existing: Option<TargetSecret>,
-    /// Whether it was looked at. If not, it only seems to be absent ([`decide::may_be_made_unseen`]).
-    pub(super) is_certain: bool,
-}
-
 // === impl Context ===
 
 impl<S: Source> Context<S> {
@@ -40,12 +33,8 @@ impl<S: Source> Context<S> {
         key: &Key,
         object: &ExternalSecret,
         secrets: &Api<Secret>,
-        seen: Seen,
+        existing: Option<TargetSecret>,
     ) -> Result<Success, Interrupted> {
-        let Seen {
-            existing,
-            is_certain,
-        } = seen;
         let caller = Caller {
             namespace: key.0.clone(),
             name: key.1.clone(),
@@ -91,14 +80,8 @@ impl<S: Source> Context<S> {
                 is_valid: false,
             }),
             _ => {
-                let result = self
-                    .render_and_write(key, object, secrets, existing, resolution.data, now)
-                    .await;
-                match result {
-                    // Whether the target exists decides what is done and told.
-                    Err(Interrupted::Failed(_)) if !is_certain => Err(Interrupted::Unseen),
-                    result => result,
-                }
+                self.render_and_write(key, object, secrets, existing, resolution.data, now)
+                    .await
             }
         }
     }

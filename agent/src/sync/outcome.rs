@@ -48,8 +48,6 @@ pub(super) enum Retry {
 pub(super) enum Interrupted {
     /// Ready=False.
     Failed(Failure),
-    /// The target was taken for absent without a look, and now it matters: look.
-    Unseen,
     /// Something changed under our hands, or the object could not be read or patched: look again, say nothing.
     Again(RequestError),
 }

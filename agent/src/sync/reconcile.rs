@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
 use kube::api::Api;
 use kube::core::error_boundary::InvalidObject;
+use kube::{Client, Resource as _};
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_engine::source::Source;
 use latchkey_engine::template::Renderer;
@@ -15,7 +15,6 @@ use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::backoff::Key;
 use super::decide::{self, Plan};
-use super::deliver::Seen;
 use super::events::Events;
 use super::outcome::{self, Failure, Interrupted, Retry, Success};
 use super::record::ready;
@@ -64,6 +63,8 @@ pub(super) async fn reconcile<S: Source + 'static>(
     let key = key(&object);
     let span = info_span!("sync", namespace = key.0, name = key.1);
     let begin = Instant::now();
+    let labels = object.meta().labels.as_ref();
+    context.metrics.describe(&key.0, &key.1, labels);
     context.metrics.called(&key.0, &key.1);
     let next = async {
         let result = match &object.0 {
@@ -181,9 +182,6 @@ impl<S: Source> Context<S> {
                 )))
             }
             Err(Interrupted::Again(error)) => Err(error),
-            Err(Interrupted::Unseen) => Err(RequestError::Conflict(String::from(
-                "the target was not looked at",
-            ))),
             Err(Interrupted::Failed(failure)) => {
                 self.report(key, &objects, &mut object, failure).await
             }
@@ -255,13 +253,11 @@ impl<S: Source> Context<S> {
                         .map_err(Interrupted::Again)?;
                 }
                 Plan::Resolve => {
-                    let seen = Seen {
-                        existing,
-                        is_certain: !is_unseen,
-                    };
-                    match self.resolve(key, object, &secrets, seen).await {
-                        Err(Interrupted::Unseen) => {}
-                        result => return result.map(Acted::Synced),
+                    let result = self.resolve(key, object, &secrets, existing).await;
+                    // Not made although it seemed to be absent: what to do, and to say, depends on whether it is.
+                    let is_doubtful = is_unseen && matches!(result, Err(Interrupted::Failed(_)));
+                    if !(is_doubtful && exists(&secrets, name).await?) {
+                        return result.map(Acted::Synced);
                     }
                 }
             }
@@ -271,4 +267,9 @@ impl<S: Source> Context<S> {
             "the label of secret {name} does not stay"
         ))))
     }
+}
+
+async fn exists(secrets: &Api<Secret>, name: &str) -> Result<bool, Interrupted> {
+    let found = target::read_metadata(secrets, name).await;
+    Ok(found.map_err(Interrupted::Again)?.is_some())
 }

@@ -58,7 +58,7 @@ async fn foreign_controller(cx: &Context) -> Result<Value> {
 
 #[test]
 fn sync_creates_the_secret_with_all_its_marks_and_then_rests() -> Result<()> {
-    // externalsecret.md 2.2, 2.7, E011, E015, E016, E018, E020
+    // externalsecret.md 2.2, 2.7, E011, E015, E016, E018, E020, E234 (one pass does what upstream needs two for)
     latchkey_cluster::test(async |cx| {
         let rig = Rig::start(&cx).await?;
         rig.shelf
@@ -116,6 +116,19 @@ fn sync_creates_the_secret_with_all_its_marks_and_then_rests() -> Result<()> {
             rig.shelf.calls("db")
         );
         rig.assert_not_told("s3cr3t-canary").await?;
+        let metrics = rig.metrics()?;
+        let series = |series: &str, condition: &str| -> Result<f64> {
+            let start = format!("externalsecret_{series}{{name=\"web\"");
+            let line = metrics
+                .lines()
+                .find(|line| line.starts_with(&start) && line.contains(condition));
+            let value = line.and_then(|line| line.rsplit_once(' '));
+            Ok(value.context("a series is missing")?.1.parse()?)
+        };
+        ensure!(series("status_condition", "status=\"True\"")? == 1.0);
+        ensure!(series("status_condition", "status=\"False\"")? == 0.0);
+        ensure!(series("sync_calls_total", "")? >= 1.0);
+        ensure!(series("reconcile_duration", "")? > 0.0);
 
         // Any change of a label or an annotation is a forced sync (2.4).
         rig.shelf.put("db", &[("user", "bob")]);
