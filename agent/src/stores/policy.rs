@@ -213,7 +213,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::model::fixtures::{cluster, namespaced};
+    use super::super::model::fixtures::{cluster, cluster_generator, generator, namespaced};
     use super::{Policy, RetryOverride};
 
     #[test]
@@ -284,6 +284,30 @@ mod tests {
             ),
             (
                 cluster(json!({}), json!({})),
+                "InvalidStoreConfiguration",
+                "providerRef.namespace is required",
+            ),
+            // SB-14, SB-16, SB-22: the same rules bind generators.
+            (
+                generator(json!({"address": "provider.example.com:443"}), json!({})),
+                "UnsupportedAddress",
+                "a Generator may only use *.svc",
+            ),
+            (
+                generator(json!({"providerRef": {"apiVersion": "apps/v1"}}), json!({})),
+                "InvalidStoreConfiguration",
+                "provider's group",
+            ),
+            (
+                generator(json!({"providerRef": {"namespace": "team-b"}}), json!({})),
+                "InvalidStoreConfiguration",
+                "spec.providerConfig.providerRef.namespace must be empty or \"team-a\"",
+            ),
+            (
+                cluster_generator(
+                    json!({}),
+                    json!({"authenticationNamespace": "ManifestReference"}),
+                ),
                 "InvalidStoreConfiguration",
                 "providerRef.namespace is required",
             ),

@@ -227,6 +227,8 @@ fn whatever_keeps_values_away_is_told_alike_and_tried_again() {
             FailureClass::StoreNotValidated,
             Retry::Store { is_known: false },
         ),
+        // 7.1: a generatorRef that nothing else can mend.
+        (FailureClass::Reference, Retry::Never),
     ] {
         let cause = FetchError::Failed {
             class,
