@@ -10,7 +10,7 @@ use latchkey_crds::external_secret::{
 use latchkey_engine::template::{self, TemplateError};
 
 use super::target::TargetSecret;
-use super::{mutate, names, window};
+use super::{mutate, names, outcome, window};
 
 /// Added to a timer, because a refresh is due strictly after its interval has passed.
 const TIMER_SLACK: Duration = Duration::from_millis(10);
@@ -174,6 +174,9 @@ fn due(object: &ExternalSecret, interval: SignedDuration, now: Timestamp) -> Due
     if object.spec.target.creation_policy() == CreationPolicy::None {
         // D-19: nothing is delivered from here, so only a change of the object is worth a look.
         return once(never_synced(object) || has_changed(object));
+    }
+    if outcome::awaits_clean_up(object) {
+        return Due::Now;
     }
     match object.spec.refresh_policy() {
         RefreshPolicy::CreatedOnce => once(never_synced(object)),

@@ -86,6 +86,8 @@ pub(super) enum Achievement {
 const NOT_FETCHED: &str = "could not get secret data from provider";
 /// Message where a target could not be made or written.
 const NOT_UPDATED: &str = "could not update secret";
+/// Message where a target of a former name could not be deleted.
+const NOT_CLEANED_UP: &str = "could not delete orphaned secrets";
 /// Message where a target could not be deleted.
 const NOT_DELETED: &str = "could not delete secret";
 
@@ -184,10 +186,31 @@ pub(super) fn not_deleted(error: RequestError, name: &str) -> Interrupted {
 /// The failure of the clean-up after a rename, whose new target is written.
 pub(super) fn not_cleaned_up(error: &RequestError) -> Failure {
     Failure {
-        message: String::from("could not delete orphaned secrets"),
+        message: NOT_CLEANED_UP.to_owned(),
         detail: error.to_string(),
         retry: Retry::Backoff(None),
         binds: true,
+    }
+}
+
+/// Whether the last pass over an object wrote its target and failed to clean up after it.
+pub(super) fn awaits_clean_up(object: &ExternalSecret) -> bool {
+    let conditions = object.status.as_ref().map(|status| &status.conditions);
+    conditions
+        .and_then(|conditions| conditions::find(conditions, conditions::READY))
+        .is_some_and(|ready| {
+            ready.status == ConditionStatus::False
+                && ready.message.as_deref() == Some(NOT_CLEANED_UP)
+        })
+}
+
+/// The failure of an object that cannot be honoured until someone changes it.
+pub(super) fn refused(message: String, detail: String) -> Failure {
+    Failure {
+        message,
+        detail,
+        retry: Retry::Never,
+        binds: false,
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::{Instrument as _, debug, info_span, warn};
 use super::backoff::Key;
 use super::decide::{self, Plan};
 use super::events::Events;
-use super::outcome::{self, Failure, Interrupted, Retry, Success};
+use super::outcome::{self, Interrupted, Success};
 use super::record::ready;
 use super::target::{self, RequestError, TargetSecret, bounded};
 use super::watched::{Watched, key};
@@ -230,42 +230,50 @@ impl<S: Source> Context<S> {
                 return Ok(Acted::Foreign);
             }
             is_known_as_ours = true;
-            match plan {
-                Plan::Rest(pause) => return Ok(Acted::Nothing(pause)),
-                Plan::Refuse { message, detail } => {
-                    return Err(Failure {
-                        message,
-                        detail,
-                        retry: Retry::Never,
-                        binds: false,
-                    }
-                    .into());
-                }
-                Plan::RefuseTemplate(_) if is_unseen => {}
-                Plan::RefuseTemplate(error) => {
-                    let existing = existing.is_some().then_some(name);
-                    return Err(outcome::not_rendered(&error, existing).into());
-                }
-                Plan::Adopt => {
-                    let manager = names::field_manager(&key.1);
-                    target::adopt(&secrets, name, &manager)
-                        .await
-                        .map_err(Interrupted::Again)?;
-                }
-                Plan::Resolve => {
-                    let result = self.resolve(key, object, &secrets, existing).await;
-                    // Not made although it seemed to be absent: what to do, and to say, depends on whether it is.
-                    let is_doubtful = is_unseen && matches!(result, Err(Interrupted::Failed(_)));
-                    if !(is_doubtful && exists(&secrets, name).await?) {
-                        return result.map(Acted::Synced);
-                    }
-                }
+            let acted = self.act(key, object, &secrets, plan, existing).await;
+            // Not made although it seemed to be absent: what to do, and to say, depends on whether it is.
+            let is_doubtful = is_unseen && matches!(acted, Err(Interrupted::Failed(_)));
+            if !(is_doubtful && exists(&secrets, name).await?)
+                && let Some(acted) = acted?
+            {
+                return Ok(acted);
             }
             is_unseen = false;
         }
         Err(Interrupted::Again(RequestError::Conflict(format!(
             "the label of secret {name} does not stay"
         ))))
+    }
+
+    /// Does what a look has shown to be due; `None` if another look has to follow.
+    async fn act(
+        &self,
+        key: &Key,
+        object: &ExternalSecret,
+        secrets: &Api<Secret>,
+        plan: Plan,
+        existing: Option<TargetSecret>,
+    ) -> Result<Option<Acted>, Interrupted> {
+        let name = object.target_name();
+        match plan {
+            Plan::Rest(pause) => Ok(Some(Acted::Nothing(pause))),
+            Plan::Refuse { message, detail } => Err(outcome::refused(message, detail).into()),
+            Plan::RefuseTemplate(error) => {
+                let existing = existing.is_some().then_some(name);
+                Err(outcome::not_rendered(&error, existing).into())
+            }
+            Plan::Adopt => {
+                let manager = names::field_manager(&key.1);
+                target::adopt(secrets, name, &manager)
+                    .await
+                    .map_err(Interrupted::Again)?;
+                Ok(None)
+            }
+            Plan::Resolve => {
+                let success = self.resolve(key, object, secrets, existing).await?;
+                Ok(Some(Acted::Synced(success)))
+            }
+        }
     }
 }
 

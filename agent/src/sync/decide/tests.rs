@@ -319,6 +319,25 @@ fn objects_that_are_created_once_ignore_every_change() {
 }
 
 #[test]
+fn a_clean_up_that_failed_is_due_whatever_the_refresh_policy() {
+    // externalsecret.md 2.8, D-22: the target is written before, and is valid
+    for spec in [
+        json!({ "refreshPolicy": "CreatedOnce" }),
+        json!({ "refreshInterval": "0s" }),
+    ] {
+        let mut object = synced(object(spec.clone()), 1);
+        let failure = super::outcome::not_cleaned_up(&super::super::target::RequestError::NotFound);
+        object.status = Some(super::outcome::failed(&object, &failure, now()));
+        assert_eq!(
+            plan(&object, Some(&intact()), now()),
+            Plan::Resolve,
+            "{spec}"
+        );
+        assert_eq!(rest(&object, now()), None, "{spec}");
+    }
+}
+
+#[test]
 fn objects_that_refresh_on_change_do_so_on_any_change_and_never_by_time() {
     // E100
     let on_change = || object(json!({ "refreshPolicy": "OnChange", "refreshInterval": "1s" }));
