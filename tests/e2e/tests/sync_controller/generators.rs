@@ -373,7 +373,7 @@ fn sync_has_a_password_made_once_for_each_refresh() -> Result<()> {
             (
                 "absent",
                 reference("absent"),
-                "could not get Generator \"absent\", not found",
+                "could not get Generator \"absent\", Generator.generator.external-secrets.io \"absent\" not found",
             ),
         ] {
             world.ask(&cx, name, &[reference]).await?;
