@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use jiff::Timestamp;
 use latchkey_secret::{SecretData, SecretValue};
-use latchkey_templating::{Options, Template};
+use latchkey_templating::{Limit, Options, Template};
 use serde::Deserialize;
 
 /// What is replaced in a page: everything between these two lines.
@@ -29,6 +29,8 @@ const BEGIN: &str = "<!-- begin: templates, written by `make bench` -->";
 const END: &str = "<!-- end: templates, written by `make bench` -->";
 /// Longest time of a hostile render that counts as met.
 const HOSTILE_TARGET: Duration = Duration::from_millis(10);
+/// The same for one that asks for expensive cryptography, which has a limit of its own.
+const CRYPTOGRAPHY_TARGET: Duration = Duration::from_secs(3);
 
 /// Measures templates beside Go's engine; about two minutes.
 #[derive(Parser)]
@@ -278,7 +280,8 @@ fn hostile_table(workloads: &[Workload]) -> Result<String> {
     let mut text = String::from(
         "#### Hostile templates\n\n| template | stopped by | ms | most bytes at once | bytes in all |\n|---|---|---|---|---|\n",
     );
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut slowest_cryptography) = (Duration::ZERO, Duration::ZERO);
+    let cryptography = format!("limit of {}", Limit::Cryptography);
     for work in workloads {
         let options = Options::new(Timestamp::now());
         let data = SecretData::new();
@@ -290,7 +293,12 @@ fn hostile_table(workloads: &[Workload]) -> Result<String> {
             allocated = allocation_counter::measure(|| stopped = end_of(work, &data, &options));
             spent = spent.min(begin.elapsed());
         }
-        slowest = slowest.max(spent);
+        let slowest = if stopped == cryptography {
+            &mut slowest_cryptography
+        } else {
+            &mut slowest
+        };
+        *slowest = spent.max(*slowest);
         writeln!(
             text,
             "| {} | {stopped} | {:.2} | {} | {} |",
@@ -303,9 +311,12 @@ fn hostile_table(workloads: &[Workload]) -> Result<String> {
     writeln!(
         text,
         "\n| target | wanted | measured | verdict |\n|---|---|---|---|\n\
-         | slowest hostile template | <= 10 ms | {:.2} ms | {} |\n",
+         | slowest hostile template, cryptography apart | <= 10 ms | {:.2} ms | {} |\n\
+         | slowest one stopped by the limit of cryptography | <= 3 s | {:.2} s | {} |\n",
         slowest.as_secs_f64() * 1e3,
         verdict(slowest <= HOSTILE_TARGET),
+        slowest_cryptography.as_secs_f64(),
+        verdict(slowest_cryptography <= CRYPTOGRAPHY_TARGET),
     )?;
     Ok(text)
 }
