@@ -59,6 +59,10 @@ impl Machine {
     }
 
     /// As [`Machine::look`], once the load has fallen enough for figures to mean something, and after `patience` in any case.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing runs yet that could be blocked"
+    )]
     pub(crate) fn look_when_quiet(root: &Path, patience: Duration, say: &dyn Fn(&str)) -> Self {
         let begun = Instant::now();
         let mut machine = Self::look(root);
