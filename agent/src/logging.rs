@@ -211,6 +211,7 @@ mod tests {
 
     #[test]
     fn no_filter_opens_the_clamped_targets() {
+        // SB-24: logs of libraries.
         for level in [
             "trace",
             "kube_client::client=trace",

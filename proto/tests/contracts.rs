@@ -90,6 +90,7 @@ fn expect(rows: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn provider_messages_have_the_numbers_of_section_1_3() {
+    // PC-29: no message has a field with a burned number.
     const REMOTE: &str = "remote_ref ExternalSecretDataRemoteRef";
     const PROVIDER: &str = "provider_ref ProviderReference";
     let get = [
@@ -338,7 +339,7 @@ fn capabilities_have_the_numbers_of_section_1_3() {
 
 #[test]
 fn burned_numbers_are_reserved() {
-    // Section 1.6.
+    // Section 1.6, PC-29.
     let cases = [
         ("GetSecretRequest", 4),
         ("GetSecretMapRequest", 4),
@@ -365,6 +366,7 @@ fn burned_numbers_are_reserved() {
 
 #[test]
 fn get_secret_request_encodes_to_known_bytes() {
+    // PC-29.
     let request = provider::v1::GetSecretRequest {
         remote_ref: Some(provider::v1::ExternalSecretDataRemoteRef {
             key: "k".into(),

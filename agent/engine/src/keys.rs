@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn keys_are_checked_for_length_and_characters() {
-        // externalsecret.md 3.5, X15, X16
+        // externalsecret.md 3.5, X15, X16; SB-37
         assert_eq!(
             keys(&validate_keys(map(&["", "a", "ü-._1"])).unwrap()),
             ["a", "ü-._1"]

@@ -54,6 +54,7 @@ mod tests {
 
     #[test]
     fn texts_become_one_short_stable_line() {
+        // SB-24: texts of providers.
         let cases = [
             ("plain text", "plain text"),
             ("two\nlines\r\n\tand  spaces \n", "two lines and spaces"),

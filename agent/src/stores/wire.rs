@@ -183,7 +183,7 @@ mod tests {
                 ("team-a", "team-a", "SecretStore"),
                 None,
             ),
-            // A provider namespace beside a caller's is never combined with it.
+            // PC-30, SB-12: a provider namespace beside a caller's is never combined with it.
             (
                 cluster(provider(), manifest()),
                 ("team-a", "team-a", "SecretStore"),

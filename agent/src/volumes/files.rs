@@ -161,6 +161,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_no_file_name_is_refused_unless_an_item_maps_it() {
+        // SB-37.
         let values = data(&[("..data", "1")]);
         let misfit = lay_out(&values, &Layout::default()).unwrap_err();
         assert!(

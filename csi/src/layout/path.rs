@@ -77,6 +77,7 @@ mod tests {
 
     #[test]
     fn path_tricks_are_refused() {
+        // csi.md 5.5; SB-37: what a key would do as a file name.
         let long = "x".repeat(256);
         let deep = "a/b/c/d/e/f/g/h/i";
         let wide = vec!["x".repeat(255); 5].join("/");

@@ -202,7 +202,7 @@ mod tests {
             ("unix:run/p.sock", scheme("unix")),
             ("unix:/run/p.sock", scheme("unix")),
             ("http+unix://%2Frun%2Fp.sock", scheme("http+unix")),
-            ("http://provider.a.svc:8080", scheme("http")),
+            ("http://provider.a.svc:8080", scheme("http")), // SB-23
             ("HTTP://provider.a.svc:8080", scheme("http")),
             ("dns://8.8.8.8/p:1", scheme("dns")),
             ("ftp://p:1", scheme("ftp")),

@@ -90,6 +90,7 @@ fn credentials_are_read_byte_for_byte_with_their_version() -> Result<()> {
 
 #[test]
 fn p_03_credentials_of_other_namespaces_need_a_cluster_store_and_a_permission() -> Result<()> {
+    // SB-06.
     test(async |cx| {
         let other = cx.new_namespace("other").await?;
         let create = [

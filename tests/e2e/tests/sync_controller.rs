@@ -58,7 +58,7 @@ async fn foreign_controller(cx: &Context) -> Result<Value> {
 
 #[test]
 fn sync_creates_the_secret_with_all_its_marks_and_then_rests() -> Result<()> {
-    // externalsecret.md 2.2, 2.7, E011, E015, E016, E018, E020, E234 (one pass does what upstream needs two for)
+    // externalsecret.md 2.2, 2.7, E011, E015, E016, E018, E020, E234 (one pass does what upstream needs two for); SB-24
     latchkey_cluster::test(async |cx| {
         let rig = Rig::start(&cx).await?;
         rig.shelf
@@ -491,7 +491,7 @@ fn sync_resolves_a_volume_only_object_once_per_change() -> Result<()> {
 
 #[test]
 fn sync_skips_objects_whose_store_is_of_another_class() -> Result<()> {
-    // externalsecret.md 2.2 step 5, E064
+    // externalsecret.md 2.2 step 5, E064; pushsecret-and-stores.md SB-35
     latchkey_cluster::test(async |cx| {
         let rig = Rig::start(&cx).await?;
         rig.shelf.put("db", &[("a", "1")]);

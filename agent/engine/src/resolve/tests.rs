@@ -436,7 +436,7 @@ async fn keys_are_converted_dropped_and_decoded_in_that_order() {
 
 #[tokio::test]
 async fn rewritten_keys_are_validated_and_not_converted() {
-    // externalsecret.md 2.3, 3.4
+    // externalsecret.md 2.3, 3.4; SB-37
     let shelf = Shelf::with(&[("s/map", &[("a/b", b"MQ=="), ("c", b"Mg==")])]);
     let spec = |template: &str| {
         json!({ "dataFrom": [{

@@ -397,7 +397,7 @@ async fn an_earlier_template_fails_before_a_later_object_is_missed() {
 
 #[tokio::test]
 async fn no_error_shows_a_value_or_the_text_of_a_secret() {
-    // D-23
+    // D-23, SB-24
     let canary = "canary-7d1f";
     let texts = [
         "{{ \"canary-7d1f\" | nope }}",

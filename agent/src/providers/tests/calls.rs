@@ -112,7 +112,7 @@ async fn only_codes_that_may_pass_are_tried_again() {
 
 #[tokio::test]
 async fn failures_are_classified_by_code() {
-    // P-ERR-1 and section 3.
+    // P-ERR-1 and section 3; PC-04: NOT_FOUND is a missing secret.
     let authority = Authority::new();
     let provider = Provider::start(&authority).await;
     let providers = providers(&authority);
@@ -434,7 +434,7 @@ async fn maps_are_taken_as_they_come() {
 
 #[tokio::test]
 async fn refused_certificate_is_named_and_not_tried_again() {
-    // P-TLS-3.
+    // P-TLS-3, SB-23, SB-28.
     let (authority, other) = (Authority::new(), Authority::new());
     let provider = Provider::start(&authority).await;
     let providers = providers(&other);
@@ -547,6 +547,7 @@ async fn old_connections_are_replaced_while_calls_on_them_finish() {
 
 #[tokio::test]
 async fn series_count_calls_by_outcome_and_hold_no_remote_key() {
+    // SB-24: metrics.
     let authority = Authority::new();
     let provider = Provider::start(&authority).await;
     let metrics = ProviderMetrics::default();

@@ -177,6 +177,7 @@ async fn namespaces_of_callers_reach_the_provider_over_one_connection() {
 
 #[tokio::test]
 async fn missing_secret_and_other_failures_are_told_apart() {
+    // PC-04.
     let authority = Authority::new();
     let provider = Provider::start(&authority).await;
     let held = Arc::new(Held::default());

@@ -105,6 +105,7 @@ async fn wrong_clients_are_refused_with_the_failed_check() {
 
 #[tokio::test]
 async fn wrong_servers_are_refused_with_the_failed_check() {
+    // SB-23, SB-28.
     let (authority, other) = (Authority::new("ca"), Authority::new("other"));
     let issue = |hosts: &'static [&'static str], usage, years| {
         authority.issue(&Request {
@@ -150,7 +151,7 @@ async fn wrong_servers_are_refused_with_the_failed_check() {
 
 #[tokio::test]
 async fn address_needs_an_address_in_the_certificate() {
-    // P-TLS-2.
+    // P-TLS-2, SB-28.
     let authority = Authority::new("ca");
     let leaf = authority.issue(&Request {
         name: "s",
@@ -188,6 +189,7 @@ async fn address_needs_an_address_in_the_certificate() {
 
 #[tokio::test]
 async fn silent_plain_and_absent_servers_are_told_apart() {
+    // SB-23: a server without TLS is not spoken to.
     let authority = Authority::new("ca");
     let client = || authority.client().identity(&authority);
 
@@ -251,6 +253,7 @@ async fn unresolvable_host_is_named() {
 
 #[tokio::test]
 async fn plaintext_and_foreign_protocols_get_no_answer() {
+    // SB-23: a client without TLS is not answered.
     let authority = Authority::new("ca");
     let server = serve(
         authority.server().identity(&authority).into(),

@@ -46,7 +46,7 @@ fn push(data: &[(&str, &[u8])], secret_key: &str, remote_key: &str) -> Push {
 
 #[test]
 fn lookups_are_by_key_and_version() {
-    // Specification 12.1 and P-58: `a` in version `1` is not `a1`.
+    // Specification 12.1 and P-58: `a` in version `1` is not `a1`; PC-04, PC-05, PC-10.
     let values = values(vec![
         data("a", "plain", ""),
         data("a", "first", "1"),
@@ -168,6 +168,7 @@ fn fetch_answers_metadata_where_an_entry_has_any() {
 
 #[test]
 fn finds_take_the_greatest_version_as_text() {
+    // PC-11.
     let values = values(vec![
         data("db/a", "ten", "v10"),
         data("db/a", "two", "v2"),
@@ -321,7 +322,7 @@ fn properties_are_paths_into_the_value() {
 
 #[test]
 fn objects_become_maps() {
-    // externalsecret.md 3.1, 3.6, E140, E141, E174; the corpus scenarios src-extract-*, src-empty-values and src-versions.
+    // PC-10; externalsecret.md 3.1, 3.6, E140, E141, E174; the corpus scenarios src-extract-*, src-empty-values and src-versions.
     let values = values(vec![
         data(
             "/doc",

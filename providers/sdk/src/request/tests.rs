@@ -26,9 +26,9 @@ fn credential_namespaces_follow_the_table_of_section_2_2() {
         ("s", "s", "SecretStore", None, ("s", "s", false)),
         ("", "s", "SecretStore", None, ("s", "s", false)),
         ("s", "s", "", None, ("s", "s", false)),
-        ("p", "m", "ClusterSecretStore", None, ("p", "p", true)),
+        ("p", "m", "ClusterSecretStore", None, ("p", "p", true)), // SB-11
         ("", "m", "ClusterSecretStore", None, ("m", "m", true)),
-        ("p", "m", "ClusterSecretStore", Some("m"), ("p", "m", false)),
+        ("p", "m", "ClusterSecretStore", Some("m"), ("p", "m", false)), // SB-12
         ("s", "s", "SecretStore", Some("s"), ("s", "s", false)),
     ] {
         let context = context(cr, source, kind, auth).unwrap();
@@ -66,7 +66,7 @@ fn a_namespaced_store_cannot_reach_another_namespace() {
 
 #[test]
 fn foreign_selector_namespaces_are_an_error_unless_followed() {
-    // P-03, externalsecret.md E178
+    // P-03, SB-06, externalsecret.md E178
     let strict = CredentialScope::new("s", false);
     assert_eq!(strict.resolve(None).unwrap(), "s");
     assert_eq!(strict.resolve(Some("")).unwrap(), "s");
@@ -83,6 +83,7 @@ fn foreign_selector_namespaces_are_an_error_unless_followed() {
 
 #[test]
 fn a_source_namespace_is_required_but_for_validate_and_capabilities() {
+    // PC-06.
     for operation in Operation::ALL {
         let result =
             RequestContext::try_new(operation, reference("p"), "", "ClusterSecretStore", None);

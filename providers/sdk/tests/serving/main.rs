@@ -228,6 +228,7 @@ async fn every_class_arrives_with_its_code_and_details() {
 
 #[tokio::test]
 async fn malformed_requests_are_refused_before_the_provider() {
+    // Conformance PC-06, PC-07.
     let rig = Rig::start(ServiceLimits::default()).await;
     let mut client = rig.client();
     let good = request("size 1");
@@ -295,6 +296,7 @@ async fn malformed_requests_are_refused_before_the_provider() {
 
 #[tokio::test]
 async fn namespaces_and_metadata_reach_the_provider() {
+    // SB-11, SB-12.
     let rig = Rig::start(ServiceLimits::default()).await;
     let mut client = rig.client();
     let mut cluster = request("scope");

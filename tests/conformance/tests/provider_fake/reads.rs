@@ -13,6 +13,7 @@ use crate::rig::{Provider, SOON, assert_refused, with_provider};
 
 #[test]
 fn pc_04_and_05_values_are_found_by_key_version_and_property() -> Result<()> {
+    // PC-04, PC-05.
     with_provider(async |provider| {
         let nested = r#"{"a":{"b":"deep"},"big":12345678901234567890,"o":{ "x" : 1 }}"#;
         provider
@@ -68,6 +69,7 @@ fn pc_04_and_05_values_are_found_by_key_version_and_property() -> Result<()> {
 
 #[test]
 fn pc_10_maps_keep_the_text_of_what_is_no_string() -> Result<()> {
+    // PC-10.
     with_provider(async |provider| {
         let object = r#"{"s":"q\"é","n":1.50,"o":{ "x":[1, 2] },"null":null,"t":true}"#;
         provider
@@ -132,6 +134,7 @@ fn by_name(regexp: &str, conversion: &str) -> wire::ExternalSecretFind {
 
 #[test]
 fn pc_11_finds_match_names_and_take_the_greatest_version() -> Result<()> {
+    // PC-11.
     with_provider(async |provider| {
         provider
             .fake(

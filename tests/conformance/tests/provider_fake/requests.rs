@@ -20,6 +20,7 @@ fn capabilities(api_version: &str, kind: &str) -> wire::CapabilitiesRequest {
 
 #[test]
 fn pc_01_to_03_capabilities_need_a_served_kind_and_no_resource() -> Result<()> {
+    // PC-01, PC-02, PC-03; SB-34.
     with_provider(async |provider| {
         let mut client = provider.client()?;
         let answer = client
@@ -55,6 +56,7 @@ fn pc_01_to_03_capabilities_need_a_served_kind_and_no_resource() -> Result<()> {
 
 #[test]
 fn pc_06_and_07_namespace_and_reference_are_required() -> Result<()> {
+    // PC-06, PC-07.
     with_provider(async |provider| {
         provider
             .fake("f", &json!({"data": [{"key": "k", "value": "v"}]}))
@@ -101,6 +103,7 @@ fn pc_06_and_07_namespace_and_reference_are_required() -> Result<()> {
 
 #[test]
 fn pc_08_the_resource_is_read_where_the_reference_says() -> Result<()> {
+    // PC-08.
     with_provider(async |provider| {
         provider
             .fake("f", &json!({"data": [{"key": "k", "value": "here"}]}))
@@ -138,6 +141,7 @@ fn pc_08_the_resource_is_read_where_the_reference_says() -> Result<()> {
 
 #[test]
 fn pc_09_and_p_04_a_missing_or_unreadable_resource_is_never_a_missing_secret() -> Result<()> {
+    // PC-09.
     with_provider(async |provider| {
         let missing = provider.get("absent", "k", "", "").await;
         assert_refused(
@@ -194,6 +198,7 @@ fn pc_09_and_p_04_a_missing_or_unreadable_resource_is_never_a_missing_secret() -
 
 #[test]
 fn pc_14_validation_answers_what_the_resource_says() -> Result<()> {
+    // PC-14.
     with_provider(async |provider| {
         let mut client = provider.client()?;
         for (value, valid, error, warning) in [

@@ -68,6 +68,7 @@ async fn exists(provider: &Provider, key: &str) -> Result<bool, Status> {
 
 #[test]
 fn pc_12_and_13_pushed_values_come_and_go() -> Result<()> {
+    // PC-12, PC-13.
     with_provider(async |provider| {
         provider
             .fake("f", &json!({"data": [{"key": "spec", "value": "v"}]}))

@@ -224,7 +224,7 @@ fn mount_is_readable_for_the_group_of_a_pod_that_is_not_root() -> Result<()> {
     })
 }
 
-/// Scenario 5.
+/// Scenario 5; SB-24: logs, events, statuses and metrics of the agents tell no value.
 #[test]
 fn rotation_is_one_move_and_never_a_mixed_pair() -> Result<()> {
     test(async |cx| {
@@ -254,7 +254,7 @@ fn rotation_is_one_move_and_never_a_mixed_pair() -> Result<()> {
     })
 }
 
-/// Scenario 6: each change of the pod makes kubelet publish again.
+/// Scenario 6, SB-24: each change of the pod makes kubelet publish again.
 #[test]
 fn republish_under_a_failing_provider_leaves_the_volume_alone() -> Result<()> {
     test(async |cx| {

@@ -90,6 +90,7 @@ fn template_shows_the_same_bytes_in_the_volume_as_in_the_secret() -> Result<()> 
     })
 }
 
+/// SB-24.
 #[test]
 fn template_that_breaks_keeps_the_files_tells_no_value_and_heals() -> Result<()> {
     test(async |cx| {

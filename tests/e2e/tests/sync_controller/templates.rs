@@ -98,7 +98,7 @@ fn sync_renders_a_template_from_a_config_map_into_the_exact_secret() -> Result<(
 
 #[test]
 fn sync_tells_a_broken_template_without_values_and_heals_with_its_config_map() -> Result<()> {
-    // externalsecret.md 2.16, 4.3, X08
+    // externalsecret.md 2.16, 4.3, X08; SB-24
     latchkey_cluster::test(async |cx| {
         let rig = Rig::start(&cx).await?;
         rig.shelf.put("db", &[("pin", CANARY)]);
@@ -144,7 +144,7 @@ fn sync_tells_a_broken_template_without_values_and_heals_with_its_config_map() -
 
 #[test]
 fn sync_does_not_quote_what_the_api_server_refuses() -> Result<()> {
-    // externalsecret.md 4.4; the API server's own words would show the value
+    // externalsecret.md 4.4, SB-24; the API server's own words would show the value
     latchkey_cluster::test(async |cx| {
         let rig = Rig::start(&cx).await?;
         rig.shelf.put("db", &[("pin", CANARY)]);

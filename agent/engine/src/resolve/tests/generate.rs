@@ -58,7 +58,7 @@ async fn generated_values_take_the_place_of_their_entry() {
 
 #[tokio::test]
 async fn generated_keys_are_rewritten_and_checked_and_nothing_else_is_done() {
-    // externalsecret.md 3.3
+    // externalsecret.md 3.3; SB-37
     let shelf = Shelf::with(&[
         ("generator/odd", &[("a/b", b"x\0y"), ("", b"dropped")]),
         ("generator/fine", &[("password", b"eA==")]),
