@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn validation_intervals_are_zero_or_more() {
-        // pushsecret-and-stores.md B2
+        // pushsecret-and-stores.md B2, X-091 (all but whole seconds, which only v1 takes)
         assert_eq!(validation_interval(None), Ok(None));
         assert_eq!(validation_interval(Some("0s")), Ok(None));
         assert_eq!(

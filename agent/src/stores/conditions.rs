@@ -227,6 +227,7 @@ mod tests {
 
     #[test]
     fn broken_expression_is_an_error_with_its_text() {
+        //
         let broken = conditions(json!([{"namespaceRegexes": ["(", "[a"]}]));
         let error = admit(&broken, "dev-x", &BTreeMap::new()).unwrap_err();
         assert!(

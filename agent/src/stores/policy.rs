@@ -274,6 +274,7 @@ mod tests {
                 "InvalidStoreConfiguration",
                 "spec.refreshInterval \"5\"",
             ),
+            //
             (
                 cluster(
                     json!({"providerRef": {"namespace": "p"}}),

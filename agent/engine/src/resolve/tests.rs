@@ -216,7 +216,7 @@ fn texts(resolution: &Resolution) -> Vec<(&str, String)> {
 
 #[tokio::test]
 async fn later_entries_override_earlier_ones_and_data_overrides_data_from() {
-    // externalsecret.md 2.3, E049, E052, E138; the corpus scenario src-precedence.
+    // externalsecret.md 2.3, E049, E052, E082, E138; X-088; the corpus scenario src-precedence.
     let shelf = Shelf::with(&[
         (
             "s/slow",

@@ -112,7 +112,7 @@ async fn only_codes_that_may_pass_are_tried_again() {
 
 #[tokio::test]
 async fn failures_are_classified_by_code() {
-    // P-ERR-1 and section 3; PC-04: NOT_FOUND is a missing secret.
+    // P-ERR-1 and section 3; PC-04, X-118: NOT_FOUND is a missing secret.
     let authority = Authority::new();
     let provider = Provider::start(&authority).await;
     let providers = providers(&authority);
@@ -460,7 +460,7 @@ async fn refused_certificate_is_named_and_not_tried_again() {
 
 #[tokio::test]
 async fn one_connection_per_address_and_identity() {
-    // PC-22, PC-24, SB-21.
+    // PC-22, PC-24, SB-21; externalsecret.md E083.
     let authority = Authority::new();
     let provider = Provider::start(&authority).await;
     provider.script.on_secret(|| Ok(Vec::new()));

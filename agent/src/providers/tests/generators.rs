@@ -66,7 +66,7 @@ fn refusal(error: GenerateError) -> (&'static str, FailureClass, String) {
 
 #[tokio::test]
 async fn each_kind_and_each_source_of_credentials_reaches_the_provider_once() {
-    // provider-protocol.md 9.5; SB-14, SB-15.
+    // provider-protocol.md 9.5; SB-14, SB-15; externalsecret.md E058.
     let authority = Authority::new();
     let provider = Provider::start(&authority).await;
     let secrets = || [("password".to_owned(), b"canary".to_vec())].into();

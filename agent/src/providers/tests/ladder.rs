@@ -19,7 +19,7 @@ fn valid() -> Result<ValidateResponse, Status> {
 
 #[tokio::test]
 async fn valid_store_climbs_all_steps() {
-    //
+    // externalsecret.md E221.
     let authority = Authority::new();
     let provider = Provider::start(&authority).await;
     provider.script.on_validate(valid);
@@ -110,6 +110,7 @@ async fn first_failing_step_names_the_reason() {
             "ProviderKindUnsupported",
             "does not serve provider.secretstore.external-secrets.io/v2alpha1, kind HashicorpVault",
         ),
+        //
         (
             store(invalid.address()),
             &authority,
@@ -146,7 +147,7 @@ async fn first_failing_step_names_the_reason() {
 
 #[tokio::test]
 async fn store_without_a_caller_is_valid_as_far_as_can_be_told() {
-    // P-NS-4, X-083, X-110.
+    // P-NS-4, X-083, X-109, X-110.
     let authority = Authority::new();
     let provider = Provider::serving(&authority, Serves::Silent, 0).await;
     provider.script.on_validate(valid);

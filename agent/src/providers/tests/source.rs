@@ -128,7 +128,7 @@ pub(super) fn failure(error: FetchError) -> (FailureClass, String) {
 
 #[tokio::test]
 async fn namespaces_of_callers_reach_the_provider_over_one_connection() {
-    // PC-23, SB-02, SB-25.
+    // PC-23, SB-02, SB-25, X-105.
     let authority = Authority::new();
     let provider = Provider::start(&authority).await;
     provider.script.on_secret(|| Ok(b"value".to_vec()));

@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn status_is_written_on_change_only() {
-        // B3: hundreds of agents watch stores.
+        // B3: hundreds of agents watch stores; externalsecret.md E221.
         let mut store = store();
         let valid = finding(ConditionStatus::True, "Valid", "store validated");
         let at = |second| Timestamp::from_second(second).unwrap();

@@ -72,6 +72,7 @@ fn keys_of_a_string_map_are_strings_too() {
 
 #[test]
 fn no_text_is_an_empty_string_map() {
+    // externalsecret.md E129
     for text in ["", "\n", "# comment\n", "---\n...\n", "null", "~"] {
         assert_eq!(map(text), Ok(BTreeMap::new()), "{text:?}");
     }

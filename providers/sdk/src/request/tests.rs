@@ -21,6 +21,7 @@ fn context(cr: &str, source: &str, kind: &str, auth: Option<&str>) -> Result<Req
 
 #[test]
 fn credential_namespaces_follow_the_table_of_section_2_2() {
+    //
     // (cr_ns, src_ns, store_ref_kind, eso-auth-namespace) -> (cr namespace, cred_ns, foreign selectors followed)
     for (cr, source, kind, auth, expected) in [
         ("s", "s", "SecretStore", None, ("s", "s", false)),
@@ -47,6 +48,7 @@ fn credential_namespaces_follow_the_table_of_section_2_2() {
 
 #[test]
 fn a_namespaced_store_cannot_reach_another_namespace() {
+    //
     for (cr, kind, auth) in [
         ("other", "SecretStore", None),
         ("other", "", None),

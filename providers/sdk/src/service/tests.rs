@@ -31,7 +31,7 @@ fn deadlines_are_read_in_all_units() {
 
 #[test]
 fn verdicts_go_on_the_wire_as_the_specification_says() {
-    // Specification 2.9 and 2.10.
+    // Specification 2.9 and 2.10; X-117.
     let ready = verdict(Ok(Validation::ready().with_warning("old"))).unwrap();
     assert_eq!(
         (ready.valid, ready.error.as_str(), ready.warnings.as_slice()),

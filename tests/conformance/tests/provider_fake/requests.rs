@@ -103,7 +103,7 @@ fn pc_06_and_07_namespace_and_reference_are_required() -> Result<()> {
 
 #[test]
 fn pc_08_the_resource_is_read_where_the_reference_says() -> Result<()> {
-    // PC-08.
+    // PC-08, X-112.
     with_provider(async |provider| {
         provider
             .fake("f", &json!({"data": [{"key": "k", "value": "here"}]}))
@@ -198,7 +198,7 @@ fn pc_09_and_p_04_a_missing_or_unreadable_resource_is_never_a_missing_secret() -
 
 #[test]
 fn pc_14_validation_answers_what_the_resource_says() -> Result<()> {
-    // PC-14.
+    // PC-14, X-117.
     with_provider(async |provider| {
         let mut client = provider.client()?;
         for (value, valid, error, warning) in [

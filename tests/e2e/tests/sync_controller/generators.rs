@@ -393,7 +393,7 @@ fn sync_has_a_password_made_once_for_each_refresh() -> Result<()> {
 
 #[test]
 fn sync_keeps_what_generators_leave_and_has_the_replaced_revoked() -> Result<()> {
-    // externalsecret.md 7.3, D-18, E247; generators.md 5
+    // externalsecret.md 7.3, D-18, E057, E247; generators.md 5
     latchkey_cluster::test(async |cx| {
         let world = World::start(&cx).await?;
         let spec =
