@@ -44,42 +44,65 @@ pub(crate) struct Rig {
     pub(crate) id: String,
     pub(crate) sets: Api<ClusterExternalSecret>,
     pub(crate) namespaces: Api<Namespace>,
-    agent: Client,
+    rights: Rights,
     metrics: Metrics,
     registry: Registry,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
 }
 
-/// A client with the rights that the chart gives the role sync, and no others.
-async fn agent(cx: &Context) -> Result<Client> {
-    let chart = root().join("charts/latchkey");
-    // Not the name of the chart's release: helm would not take over what this leaves.
-    let arguments = [
-        "template",
-        "ces",
-        &chart.to_string_lossy(),
-        "--show-only=templates/sync-rbac.yaml",
-    ];
-    cx.apply(&cx.helm(&arguments).await?).await?;
-    let kubeconfig = Kubeconfig::read_from(cx.cluster().layout().kubeconfig())?;
-    let mut config =
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    let account = format!("system:serviceaccount:{}:ces-latchkey-node", cx.namespace());
-    config.auth_info.impersonate = Some(account);
-    config.auth_info.impersonate_groups = Some(vec![
-        String::from("system:serviceaccounts"),
-        String::from("system:authenticated"),
-    ]);
-    let client = Client::try_from(config)?;
-    // Rights take a moment to be known everywhere.
-    let sets: Api<ClusterExternalSecret> = Api::all(client.clone());
-    eventually(PATIENCE, "the agent's rights", async || {
-        sets.list(&ListParams::default()).await?;
-        Ok(Some(()))
-    })
-    .await?;
-    Ok(client)
+/// The rights that the chart gives the role sync, and no others.
+struct Rights {
+    /// One that has them.
+    client: Client,
+    /// What gives them; cluster-wide objects of it must be taken away again.
+    manifests: String,
+}
+
+// === impl Rights ===
+
+impl Rights {
+    async fn give(cx: &Context) -> Result<Self> {
+        let chart = root().join("charts/latchkey");
+        // A name of its own for each test: they run side by side, and the rights name the account of one namespace.
+        let release = format!("ces-{:08x}", rand::random::<u32>());
+        let arguments = [
+            "template",
+            &release,
+            &chart.to_string_lossy(),
+            "--show-only=templates/sync-rbac.yaml",
+        ];
+        let manifests = cx.helm(&arguments).await?;
+        cx.apply(&manifests).await?;
+        let kubeconfig = Kubeconfig::read_from(cx.cluster().layout().kubeconfig())?;
+        let mut config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let namespace = cx.namespace();
+        let account = format!("system:serviceaccount:{namespace}:{release}-latchkey-node");
+        config.auth_info.impersonate = Some(account);
+        config.auth_info.impersonate_groups = Some(vec![
+            String::from("system:serviceaccounts"),
+            String::from("system:authenticated"),
+        ]);
+        let client = Client::try_from(config)?;
+        // Rights take a moment to be known everywhere.
+        let sets: Api<ClusterExternalSecret> = Api::all(client.clone());
+        eventually(PATIENCE, "the agent's rights", async || {
+            sets.list(&ListParams::default()).await?;
+            Ok(Some(()))
+        })
+        .await?;
+        Ok(Self { client, manifests })
+    }
+
+    async fn take_away(&self, cx: &Context) -> Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), &self.manifests)?;
+        let path = file.path().to_string_lossy();
+        cx.kubectl(&["delete", "--filename", &path, "--wait=false"])
+            .await?;
+        Ok(())
+    }
 }
 
 impl Rig {
@@ -97,10 +120,11 @@ impl Rig {
         let (metrics, stop) = (Metrics::default(), CancellationToken::new());
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        let agent = agent(&cx).await?;
-        let run = cluster_external_secrets::run(agent.clone(), metrics.clone(), stop.clone());
+        let rights = Rights::give(&cx).await?;
+        let client = rights.client.clone();
+        let run = cluster_external_secrets::run(client, metrics.clone(), stop.clone());
         Ok(Self {
-            agent,
+            rights,
             metrics,
             id: format!("spread-{}", cx.namespace()),
             sets: Api::all(cx.client()),
@@ -124,7 +148,7 @@ impl Rig {
         tokio::time::timeout(PATIENCE, &mut self.task)
             .await
             .context("the controller did not end")???;
-        Ok(())
+        self.rights.take_away(&self.cx).await
     }
 
     /// Ends the controller and starts another one.
@@ -134,8 +158,8 @@ impl Rig {
             .await
             .context("the controller did not end")???;
         self.stop = CancellationToken::new();
-        let (agent, metrics) = (self.agent.clone(), self.metrics.clone());
-        let run = cluster_external_secrets::run(agent, metrics, self.stop.clone());
+        let (client, metrics) = (self.rights.client.clone(), self.metrics.clone());
+        let run = cluster_external_secrets::run(client, metrics, self.stop.clone());
         self.task = tokio::spawn(run);
         Ok(())
     }
