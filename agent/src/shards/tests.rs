@@ -105,13 +105,11 @@ fn objects_spread_over_the_shards_and_stay_there() {
         [
             shard_of("a", "x", 4),
             shard_of("a", "y", 4),
-            shard_of("b", "x", 4)
+            shard_of("b", "x", 4),
+            shard_of("team-a", "db-creds", 256),
         ],
-        [
-            shard_of("a", "x", 4),
-            shard_of("a", "y", 4),
-            shard_of("b", "x", 4)
-        ],
+        [2, 1, 3, 139],
+        "agents of another version would disagree on who writes an object"
     );
     let mut counts = [0_u32; 8];
     for number in 0..8000 {
