@@ -1,6 +1,7 @@
 //! What a volume shows is decided by a [`Backend`]; this crate knows neither ExternalSecrets nor providers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use futures::stream::BoxStream;
 use latchkey_secret::SecretValue;
 use tokio::time::Instant;
 
+pub use crate::tokens::{ServiceAccountToken, ServiceAccountTokens};
+
 /// What kubelet asked for, after the checks of NodePublishVolume that need no backend.
 ///
 /// The pod's identity was written by kubelet (CSIDriver `podInfoOnMount`), the attributes by the pod's author.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VolumeRequest {
     /// Volume handle, as kubelet made it. Unique per pod and volume.
     pub volume_id: String,
@@ -25,6 +28,42 @@ pub struct VolumeRequest {
     pub service_account: String,
     /// `volumeAttributes` of the pod's volume, without the keys that kubelet reserves.
     pub attributes: BTreeMap<String, String>,
+}
+
+/// Of the attributes only their number: they are the pod author's, and nothing of a volume context is printed (csi.md R8).
+impl fmt::Debug for VolumeRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            volume_id,
+            namespace,
+            pod_name,
+            pod_uid,
+            service_account,
+            attributes,
+        } = self;
+        formatter
+            .debug_struct("VolumeRequest")
+            .field("volume_id", volume_id)
+            .field("namespace", namespace)
+            .field("pod_name", pod_name)
+            .field("pod_uid", pod_uid)
+            .field("service_account", service_account)
+            .field("attributes", &attributes.len())
+            .finish()
+    }
+}
+
+/// How the files of one volume look and how large they may be, where its attributes say so (csi.md 8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VolumeSettings {
+    /// Owner of every file and directory; `None` for root. 4294967295 is refused.
+    pub uid: Option<u32>,
+    /// Group of every file and directory; `None` for the pod's `fsGroup`, or root. Wins over the pod's. 4294967295 is refused.
+    pub gid: Option<u32>,
+    /// Permission bits of files that name none, at most 0777; `None` for the volume's default (0444, or 0440 with a group).
+    pub default_mode: Option<u32>,
+    /// Most bytes that all files may have together; `None` for the agent's limit, which it cannot exceed.
+    pub size_limit: Option<u64>,
 }
 
 /// One file of a volume.
@@ -100,6 +139,18 @@ pub trait Backend: Send + Sync + 'static {
     /// A [`Refusal`] that names the attribute at fault and never quotes more than 64 bytes of its value.
     fn plan(&self, request: &VolumeRequest) -> Result<Self::Plan, Refusal>;
 
+    /// How the files of the volume look. Pure, like [`Backend::plan`].
+    fn settings(&self, plan: &Self::Plan) -> VolumeSettings {
+        let _ = plan;
+        VolumeSettings::default()
+    }
+
+    /// kubelet handed over tokens of the pod's service account: before [`Backend::first`] and with every later publish of the
+    /// volume. They replace the earlier ones (csi.md 9.2). Must return at once.
+    fn tokens(&self, plan: &Self::Plan, tokens: &ServiceAccountTokens) {
+        let _ = (plan, tokens);
+    }
+
     /// Gets the first content, at the latest at `deadline`.
     ///
     /// # Errors
@@ -122,6 +173,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// kubelet published the mounted volume again: a good moment to refresh what is overdue. Must return at once.
     fn republished(&self, plan: &Self::Plan) {
+        let _ = plan;
+    }
+
+    /// The volume is gone, or was never mounted: nothing that came with it is needed any longer. Must return at once.
+    fn released(&self, plan: &Self::Plan) {
         let _ = plan;
     }
 }

@@ -47,6 +47,15 @@ impl Hasher {
     }
 }
 
+/// SHA-256 of `parts` one after the other, lower-case hexadecimal.
+pub(crate) fn sha256_hex(parts: &[&str]) -> String {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for part in parts {
+        context.update(part.as_bytes());
+    }
+    hex(context.finish().as_ref())
+}
+
 /// Lower-case hexadecimal of `bytes`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -76,6 +76,12 @@ pub(crate) enum NodeError {
     /// The filesystem failed and something may still be mounted.
     #[error("{0}, and cleaning up failed too; kubelet tries again")]
     NotCleaned(String),
+    /// Whether something is mounted cannot be told.
+    #[error("{0}; kubelet tries again")]
+    Uncertain(String),
+    /// A mounted volume lost its content and there is none to replace it.
+    #[error("the volume lost its content: {0}")]
+    Broken(String),
     /// A defect of this program.
     #[error("the agent failed unexpectedly; see its log on the node")]
     Panicked,
@@ -96,7 +102,9 @@ impl NodeError {
             | Self::Content(_) => Code::FailedPrecondition,
             Self::Forbidden { .. } => Code::PermissionDenied,
             Self::Conflict => Code::AlreadyExists,
-            Self::Busy | Self::Cancelled | Self::NotCleaned(_) => Code::Aborted,
+            Self::Busy | Self::Cancelled | Self::NotCleaned(_) | Self::Uncertain(_) => {
+                Code::Aborted
+            }
             Self::ShuttingDown => Code::Unavailable,
             Self::TooMany | Self::Budget => Code::ResourceExhausted,
             Self::Backend { class, .. } => match class {
@@ -107,10 +115,22 @@ impl NodeError {
                 FailureClass::PermissionDenied => Code::PermissionDenied,
                 FailureClass::Unauthenticated => Code::Unauthenticated,
             },
-            Self::Filesystem(_) | Self::Panicked => Code::Internal,
+            Self::Filesystem(_) | Self::Broken(_) | Self::Panicked => Code::Internal,
             Self::NotFound => Code::NotFound,
         }
     }
+}
+
+/// Whether kubelet takes the operation for over after `code`: it will not unpublish (csi.md 1.6).
+pub(crate) fn is_final(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::Aborted
+    )
 }
 
 impl From<NodeError> for Status {
@@ -200,6 +220,8 @@ mod tests {
             (NodeError::Content("x".to_owned()), Code::FailedPrecondition),
             (NodeError::Filesystem("x".to_owned()), Code::Internal),
             (NodeError::NotCleaned("x".to_owned()), Code::Aborted),
+            (NodeError::Uncertain("x".to_owned()), Code::Aborted),
+            (NodeError::Broken("x".to_owned()), Code::Internal),
             (NodeError::Panicked, Code::Internal),
             (NodeError::NotFound, Code::NotFound),
         ];

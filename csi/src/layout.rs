@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use latchkey_secret::SecretValue;
 
-use crate::backend::FileSet;
+use crate::backend::{FileSet, VolumeSettings};
 use crate::digest::{Digest, Hasher};
 
 pub(crate) mod path;
@@ -26,23 +26,34 @@ pub(crate) struct Ownership {
     pub(crate) uid: u32,
     /// Group of every file and directory.
     pub(crate) gid: u32,
-    /// Whether the group came from kubelet (`volume_mount_group`): modes are then tighter.
+    /// Whether a group was asked for, by kubelet (`volume_mount_group`) or by the volume's attributes: modes are then tighter.
     pub(crate) grouped: bool,
+    /// Mode of files that name none, if the volume's attributes have one.
+    pub(crate) default_mode: Option<u32>,
 }
 
 impl Ownership {
-    /// Root, or root with the group that kubelet delegated.
-    pub(crate) fn of_group(gid: Option<u32>) -> Self {
+    /// What the volume's attributes ask for; else root, with the group that kubelet delegated.
+    pub(crate) fn new(settings: &VolumeSettings, delegated: Option<u32>) -> Self {
+        let gid = settings.gid.or(delegated);
         Self {
-            uid: 0,
+            uid: settings.uid.unwrap_or(0),
             gid: gid.unwrap_or(0),
             grouped: gid.is_some(),
+            default_mode: settings.default_mode,
         }
+    }
+
+    /// Root, or root with the group that kubelet delegated.
+    #[cfg(test)]
+    pub(crate) fn of_group(gid: Option<u32>) -> Self {
+        Self::new(&VolumeSettings::default(), gid)
     }
 
     /// Mode of files that name none.
     pub(crate) fn file_mode(self) -> u32 {
-        if self.grouped { 0o440 } else { 0o444 }
+        let usual = if self.grouped { 0o440 } else { 0o444 };
+        self.default_mode.unwrap_or(usual)
     }
 
     /// Mode of directories below the root.
@@ -259,7 +270,7 @@ pub(crate) fn hash_file(
 #[cfg(test)]
 mod tests {
     use super::{Layout, LayoutError, Ownership};
-    use crate::backend::{File, FileSet};
+    use crate::backend::{File, FileSet, VolumeSettings};
 
     fn set(files: &[(&str, &str)]) -> FileSet {
         let file = |(path, content): &(&str, &str)| File {
@@ -359,6 +370,55 @@ mod tests {
                 mode: 0o4755
             }
         );
+    }
+
+    /// csi.md 5.3 and 8: the attributes win over the pod's group, and a group of either kind tightens the modes.
+    #[test]
+    fn attributes_decide_owner_group_and_mode() {
+        let settings = |uid, gid, default_mode| VolumeSettings {
+            uid,
+            gid,
+            default_mode,
+            size_limit: None,
+        };
+        let table = [
+            (
+                settings(None, None, None),
+                None,
+                (0, 0, 0o444, 0o555, 0o755),
+            ),
+            (
+                settings(None, None, None),
+                Some(7),
+                (0, 7, 0o440, 0o2550, 0o2750),
+            ),
+            (
+                settings(Some(5), None, None),
+                Some(7),
+                (5, 7, 0o440, 0o2550, 0o2750),
+            ),
+            (
+                settings(Some(5), Some(6), Some(0o400)),
+                Some(7),
+                (5, 6, 0o400, 0o2550, 0o2750),
+            ),
+            (
+                settings(Some(5), None, Some(0o600)),
+                None,
+                (5, 0, 0o600, 0o555, 0o755),
+            ),
+        ];
+        for (index, (settings, delegated, expected)) in table.into_iter().enumerate() {
+            let ownership = Ownership::new(&settings, delegated);
+            let found = (
+                ownership.uid,
+                ownership.gid,
+                ownership.file_mode(),
+                ownership.directory_mode(),
+                ownership.root_mode(),
+            );
+            assert_eq!(found, expected, "line {index}");
+        }
     }
 
     #[test]

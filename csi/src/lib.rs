@@ -11,6 +11,8 @@ pub mod backend;
 mod blocking;
 mod board;
 pub mod config;
+#[cfg(test)]
+mod conformance;
 mod digest;
 mod error;
 pub mod events;
@@ -19,17 +21,22 @@ mod layout;
 mod metrics;
 mod mount;
 mod node;
+#[cfg(test)]
+mod peers;
 mod plugin;
 mod publish;
 mod registration;
 mod socket;
 mod state;
 mod status;
+mod step;
 mod target;
 #[cfg(test)]
 mod testing;
+mod tokens;
 mod volumes;
 
 pub use config::{Config, DRIVER_NAME};
 pub use plugin::{Plugin, PluginError, PluginHandle};
 pub use socket::SocketError;
+pub use tokens::TokenDelivery;

@@ -9,7 +9,7 @@
 //! nodes whose seccomp profile denies the former.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -19,14 +19,17 @@ use rustix::mount::{
     MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 
-use crate::digest::hex;
+use crate::step;
 use crate::target::Parent;
 
 mod inspect;
 pub(crate) mod mountinfo;
+mod staging;
 
 use inspect::mount_id;
 pub(crate) use inspect::{Occupant, count_entries, inspect, is_ours, is_tmpfs};
+pub(crate) use staging::Built;
+use staging::Slot;
 
 /// What our mounts name as their source.
 pub(crate) const SOURCE: &str = "latchkey";
@@ -53,6 +56,7 @@ trait Step<T> {
 
 impl<T> Step<T> for rustix::io::Result<T> {
     fn step(self, step: &'static str) -> Result<T, MountError> {
+        step::reached(step);
         self.map_err(|source| MountError { step, source })
     }
 }
@@ -95,16 +99,6 @@ pub(crate) struct Mounter {
     staging: PathBuf,
     api: Api,
     noswap: bool,
-}
-
-/// A filled mount that is attached to no target yet; dropping it discards the mount.
-#[derive(Debug)]
-pub(crate) struct Built {
-    /// The root directory, open for reading.
-    root: OwnedFd,
-    /// What `fsmount` returned: a detached mount lives as long as this descriptor.
-    detached: Option<OwnedFd>,
-    slot: Option<Slot>,
 }
 
 impl Mounter {
@@ -153,6 +147,13 @@ impl Mounter {
     #[cfg(test)]
     pub(crate) fn with_api(mut self, api: Api) -> Self {
         self.api = api;
+        self
+    }
+
+    /// As on a kernel whose tmpfs knows no `noswap`; for tests.
+    #[cfg(test)]
+    pub(crate) fn without_noswap(mut self) -> Self {
+        self.noswap = false;
         self
     }
 
@@ -237,7 +238,9 @@ impl Mounter {
 
     /// Attaches `built` to the target, which must be an empty directory or missing; the id of the mount that is there now.
     pub(crate) fn attach(&self, built: Built, parent: &Parent) -> Result<u64, MountError> {
-        match rustix::fs::mkdirat(parent.fd(), parent.name(), Mode::from(0o750)) {
+        let made = rustix::fs::mkdirat(parent.fd(), parent.name(), Mode::from(0o750));
+        step::reached("make the target directory");
+        match made {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error).step("make the target directory"),
         }
@@ -261,7 +264,6 @@ impl Mounter {
                     step: "attach the mount",
                     source: Errno::NOENT,
                 })?;
-                use std::os::fd::AsRawFd;
                 let path = format!("/proc/self/fd/{}", target.as_raw_fd());
                 rustix::mount::mount_move(&slot.path, path).step("attach the mount")?;
             }
@@ -306,8 +308,10 @@ impl Mounter {
                 slot.attach(&clone)?;
             }
             Api::Paths => {
-                rustix::mount::mount_bind(parent.proc_path(), &slot.path)
-                    .step("clone the volume's mount")?;
+                // By descriptor: a path's last component would be followed if it were a link.
+                let volume = self.open(parent)?;
+                let path = format!("/proc/self/fd/{}", volume.as_raw_fd());
+                rustix::mount::mount_bind(path, &slot.path).step("clone the volume's mount")?;
             }
         }
         let view = slot.opened_and_mounted()?;
@@ -389,7 +393,9 @@ impl Mounter {
         } else {
             UnmountFlags::NOFOLLOW
         };
-        match rustix::mount::unmount(parent.proc_path(), flags) {
+        let unmounted = rustix::mount::unmount(parent.proc_path(), flags);
+        step::reached("unmount the target");
+        match unmounted {
             Ok(()) => Ok(true),
             Err(Errno::INVAL | Errno::NOENT) => Ok(false),
             Err(error) => Err(error).step("unmount the target"),
@@ -452,66 +458,6 @@ impl Mounter {
         slot.attach(detached)?;
         slot.mounted = true;
         Ok(slot)
-    }
-}
-
-impl Built {
-    /// The mount left the slot for its target; the slot's directory goes.
-    fn moved_away(mut self) {
-        if let Some(slot) = &mut self.slot {
-            slot.mounted = false;
-        }
-    }
-}
-
-/// A directory in `staging` that holds one mount for a moment.
-#[derive(Debug)]
-struct Slot {
-    path: PathBuf,
-    mounted: bool,
-}
-
-impl Slot {
-    fn make(staging: &Path) -> Result<Self, MountError> {
-        let path = staging.join(hex(&rand::random::<[u8; 8]>()));
-        rustix::fs::mkdir(&path, Mode::from(0o700)).step("make a staging slot")?;
-        Ok(Self {
-            path,
-            mounted: false,
-        })
-    }
-
-    fn attach(&self, mount: &OwnedFd) -> Result<(), MountError> {
-        rustix::mount::move_mount(
-            mount,
-            "",
-            rustix::fs::CWD,
-            &self.path,
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-        .step("stage the mount")
-    }
-
-    fn opened_and_mounted(mut self) -> Result<Built, MountError> {
-        self.mounted = true;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root =
-            rustix::fs::open(&self.path, flags, Mode::empty()).step("open the staged mount")?;
-        Ok(Built {
-            root,
-            detached: None,
-            slot: Some(self),
-        })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if self.mounted {
-            let _ =
-                rustix::mount::unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
-        }
-        let _ = rustix::fs::rmdir(&self.path);
     }
 }
 

@@ -4,7 +4,6 @@
 //! staged (csi.md 1).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use latchkey_proto::csi::v1::node_server::Node;
@@ -18,6 +17,7 @@ use latchkey_proto::csi::v1::{
     NodeStageVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse,
     NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, VolumeUsage,
 };
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::error::NodeError;
 use crate::metrics::Metrics;
 use crate::publish;
-use crate::status::Health;
+use crate::status::{Health, Trust};
 use crate::volumes::{Published, Volumes};
 
 /// kubelet's deadline for every call, and what a caller without one gets (csi.md 2.1).
@@ -40,7 +40,7 @@ pub(crate) struct NodeService<B: Backend> {
     pub(crate) config: Arc<Config>,
     pub(crate) volumes: Volumes<B>,
     pub(crate) metrics: Metrics,
-    pub(crate) pod_info_on_mount: Arc<AtomicBool>,
+    pub(crate) trust: Arc<Mutex<Trust>>,
     pub(crate) health: Arc<Health>,
 }
 
@@ -50,13 +50,14 @@ impl<B: Backend> NodeService<B> {
         request: NodePublishVolumeRequest,
         deadline: Instant,
     ) -> Result<Published, NodeError> {
-        let known = self.pod_info_on_mount.load(Ordering::Relaxed);
-        let checked = publish::check(request, &self.config, &self.volumes.disk().roots, known)?;
+        let trust = *self.trust.lock();
+        let checked = publish::check(request, &self.config, &self.volumes.disk().roots, trust)?;
         let plan = self
             .volumes
             .backend()
             .plan(&checked.request)
             .map_err(|refusal| NodeError::Invalid(refusal.0))?;
+        publish::check_settings(&self.config, &self.volumes.backend().settings(&plan))?;
         publish::check_policy(&self.config, &checked.request.namespace)?;
         if let Some(reason) = self.health.unfit() {
             return Err(NodeError::Unfit(reason));
@@ -65,6 +66,15 @@ impl<B: Backend> NodeService<B> {
             checked.request.namespace.clone(),
             checked.request.pod_name.clone(),
         );
+        let expected = checked.target.expected_volume_id();
+        if expected.is_some_and(|expected| expected != checked.request.volume_id) {
+            // kubelet's way to make ids is its own affair; a driver must live with another one (csi.md 4.2).
+            tracing::debug!(
+                namespace,
+                pod,
+                "the volume id is not the one that kubelet makes of the target"
+            );
+        }
         let result = self.volumes.publish(checked, plan, deadline).await;
         match &result {
             Ok(Published::First) => tracing::info!(namespace, pod, "mounted a volume"),

@@ -4,7 +4,6 @@
 //! `<kubelet root>/plugins_registry/<driver>@reg.sock`: `pluginregistration.Registration`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -13,6 +12,7 @@ use latchkey_proto::csi::v1::identity_client::IdentityClient;
 use latchkey_proto::csi::v1::identity_server::IdentityServer;
 use latchkey_proto::csi::v1::node_server::NodeServer;
 use latchkey_proto::pluginregistration::registration_server::RegistrationServer;
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, watch};
@@ -23,19 +23,22 @@ use tonic::transport::{Endpoint, Server};
 
 use crate::backend::Backend;
 use crate::board::Board;
-use crate::config::{Config, Selinux};
+use crate::config::Config;
 use crate::events::{Event, EventSink};
 use crate::identity::IdentityService;
 use crate::metrics::Metrics;
-use crate::mount::{Mounter, mountinfo};
 use crate::node::NodeService;
 use crate::registration::{self, RegistrationService, Word};
 use crate::socket::{BACKLOG, Keeper, Socket, SocketError};
-use crate::state::StateStore;
-use crate::status::Health;
-use crate::target::Roots;
+use crate::status::{Health, Trust};
+use crate::tokens::TokenDelivery;
 use crate::volumes::Volumes;
 use crate::volumes::disk::Disk;
+
+mod setup;
+
+pub(crate) use setup::Swap;
+use setup::{check_config, is_shared, keep_out_of_core_dumps, open_disk, swap_is_on};
 
 /// Largest request, bytes (csi.md 1.2).
 const MAX_MESSAGE: usize = 4 << 20;
@@ -48,9 +51,6 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How long the loop-back Probe of [`PluginHandle::live`] may take.
 const PROBE: Duration = Duration::from_secs(1);
-
-/// Largest volume, bytes, that [`Config::max_volume_bytes`] may allow.
-const HARD_VOLUME_LIMIT: u64 = 16 << 20;
 
 /// Why the plugin cannot start, or why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,7 @@ pub struct Plugin {
     metrics: Metrics,
     health: Arc<Health>,
     events: EventSink,
-    pod_info_on_mount: Arc<AtomicBool>,
+    trust: Arc<Mutex<Trust>>,
 }
 
 /// Answers whether a plugin is well, and tells it what it cannot know by itself. Cheap to clone.
@@ -106,13 +106,13 @@ pub struct Plugin {
 pub struct PluginHandle {
     config: Arc<Config>,
     health: Arc<Health>,
-    pod_info_on_mount: Arc<AtomicBool>,
+    trust: Arc<Mutex<Trust>>,
 }
 
 // === impl PluginHandle ===
 
 impl PluginHandle {
-    /// For `/livez`: the CSI socket answers a Probe within 1 s, whatever it answers.
+    /// For `/livez`: the file of the CSI socket is ours, and a Probe over it is answered within 1 s, whatever the answer.
     ///
     /// # Errors
     ///
@@ -121,6 +121,9 @@ impl PluginHandle {
         if !self.health.is_recovered() {
             // Still starting: the probe of the kubelet has a start-up allowance for that.
             return Ok(());
+        }
+        if !self.health.is_in_place(&self.config.csi_socket()) {
+            return Err("the file of the CSI socket was removed or replaced".to_owned());
         }
         match tokio::time::timeout(PROBE, self.probe()).await {
             Ok(result) => result,
@@ -165,7 +168,13 @@ impl PluginHandle {
     /// Says whether the CSIDriver object has `podInfoOnMount: true`; without it nothing in a request is believed and publishes
     /// fail (csi.md R7). `true` until told otherwise.
     pub fn set_pod_info_on_mount(&self, enabled: bool) {
-        self.pod_info_on_mount.store(enabled, Ordering::Relaxed);
+        self.trust.lock().pod_info_on_mount = enabled;
+    }
+
+    /// Says how kubelet hands over service-account tokens, as the CSIDriver object has it. [`TokenDelivery::Off`] until told
+    /// otherwise: no token is then believed (csi.md 9.2).
+    pub fn set_token_delivery(&self, delivery: TokenDelivery) {
+        self.trust.lock().tokens = delivery;
     }
 }
 
@@ -182,7 +191,7 @@ impl Plugin {
             board,
             health: Arc::default(),
             events: EventSink::default(),
-            pod_info_on_mount: Arc::new(AtomicBool::new(true)),
+            trust: Arc::default(),
         }
     }
 
@@ -204,7 +213,7 @@ impl Plugin {
         PluginHandle {
             config: self.config.clone(),
             health: self.health.clone(),
-            pod_info_on_mount: self.pod_info_on_mount.clone(),
+            trust: self.trust.clone(),
         }
     }
 
@@ -221,6 +230,7 @@ impl Plugin {
     ) -> Result<(), PluginError> {
         let config = self.config.clone();
         check_config(&config)?;
+        keep_out_of_core_dumps();
         let csi_socket = Socket::new(&config.csi_socket())?;
         let registration_socket = Socket::new(&config.registration_socket())?;
         let disk = {
@@ -279,7 +289,7 @@ impl Plugin {
             config: self.config.clone(),
             volumes: volumes.clone(),
             metrics: self.metrics.clone(),
-            pod_info_on_mount: self.pod_info_on_mount.clone(),
+            trust: self.trust.clone(),
             health: self.health.clone(),
         };
         let server = Server::builder()
@@ -374,14 +384,18 @@ impl Plugin {
     /// What is wrong with this node, if anything.
     fn look_at_node(&self, disk: &Disk) {
         self.metrics.mount_api(disk.mounter.api().as_str());
-        if !disk.mounter.noswap() && swap_is_on() {
+        let swap = Swap::of(
+            disk.mounter.noswap(),
+            swap_is_on(),
+            self.config.require_noswap,
+        );
+        if swap != Swap::Kept {
             self.metrics.swap_exposed.set(1);
             self.events.send(Event::SwapExposed);
-            if self.config.require_noswap {
-                self.health.set_unfit(
-                    "swap is on and the kernel cannot keep volumes out of it".to_owned(),
-                );
-            }
+        }
+        if swap == Swap::Refused {
+            let reason = "swap is on and the kernel cannot keep volumes out of it";
+            self.health.set_unfit(reason.to_owned());
         }
         if self.config.relaxations.extra_target_root.is_none() && !is_shared(&self.config) {
             tracing::error!(
@@ -395,88 +409,6 @@ impl Plugin {
     }
 }
 
-fn check_config(config: &Config) -> Result<(), PluginError> {
-    let name = config.driver_name.as_bytes();
-    let letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
-    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    if name.len() > 63 || !letter(name.first()) || !letter(name.last()) || !name.iter().all(legal) {
-        return Err(PluginError::Config(
-            "the driver name must be domain-like, at most 63 bytes, first and last a letter",
-        ));
-    }
-    if config.node_name.is_empty() || config.node_name.len() > 256 {
-        return Err(PluginError::Config(
-            "the node name must have 1 to 256 bytes",
-        ));
-    }
-    if config.max_volume_bytes > HARD_VOLUME_LIMIT {
-        return Err(PluginError::Config("a volume may have at most 16 MiB"));
-    }
-    if config.generation_grace > Duration::from_secs(60) {
-        return Err(PluginError::Config(
-            "the grace of a generation may be at most 60 s",
-        ));
-    }
-    Ok(())
-}
-
-fn open_disk(config: &Config) -> Result<Disk, PluginError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let pods = config.pods_directory();
-    let root = |path: &std::path::Path, source| PluginError::KubeletRoot {
-        path: path.display().to_string(),
-        source,
-    };
-    let roots = Roots::open(&pods, config.relaxations.extra_target_root.as_deref())
-        .map_err(|source| root(&pods, source))?;
-    let registry = config.kubelet_root.join("plugins_registry");
-    std::fs::metadata(&registry).map_err(|source| root(&registry, source))?;
-    let directory = config.plugin_directory();
-    let made = |source| PluginError::Directory {
-        path: directory.display().to_string(),
-        source,
-    };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(&directory)
-        .map_err(made)?;
-    let store = StateStore::open(&directory).map_err(made)?;
-    let mounter =
-        Mounter::start(&directory).map_err(|error| PluginError::Mount(Box::new(error)))?;
-    let selinux = std::path::Path::new("/sys/fs/selinux/enforce").exists();
-    let (context, read_only) = match (&config.selinux, selinux) {
-        (Selinux::Context(label), true) => (Some(label.clone()), true),
-        (Selinux::Relabel, true) => (None, false),
-        (Selinux::Off, true) | (_, false) => (None, true),
-    };
-    Ok(Disk {
-        mounter,
-        roots,
-        store,
-        context,
-        read_only,
-    })
-}
-
-fn swap_is_on() -> bool {
-    std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() > 1)
-}
-
-/// Whether mounts below kubelet's pods directory reach other namespaces.
-fn is_shared(config: &Config) -> bool {
-    let Ok(pods) = config.pods_directory().canonicalize() else {
-        return false;
-    };
-    let Ok(mounts) = mountinfo::read() else {
-        return false;
-    };
-    let above = mounts.iter().filter(|mount| pods.starts_with(&mount.point));
-    above
-        .max_by_key(|mount| mount.point.len())
-        .is_some_and(|mount| mount.shared)
-}
-
 fn ended_early(
     ended: Option<Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>>,
 ) -> PluginError {
@@ -487,5 +419,7 @@ fn ended_early(
     })
 }
 
+#[cfg(test)]
+pub(crate) mod rig;
 #[cfg(test)]
 mod tests;

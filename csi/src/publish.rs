@@ -1,14 +1,16 @@
 //! The checks of NodePublishVolume that need no I/O, in the order of csi.md 1.3; the first failure answers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use latchkey_proto::csi::v1::volume_capability::{AccessType, MountVolume, access_mode};
 use latchkey_proto::csi::v1::{NodePublishVolumeRequest, VolumeCapability};
 
-use crate::backend::VolumeRequest;
+use crate::backend::{ServiceAccountTokens, VolumeRequest, VolumeSettings};
 use crate::config::Config;
 use crate::digest::{Digest, Hasher};
 use crate::error::NodeError;
+use crate::status::Trust;
 use crate::target::{Roots, Target};
 
 /// Keys of `volume_context` that kubelet writes (csi.md 4.2).
@@ -29,14 +31,28 @@ const MAX_VOLUME_ID: usize = 128;
 const MAX_MAP: usize = 256 * 1024;
 
 /// A publish request that passed the checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Checked {
     pub(crate) target: Target,
     pub(crate) request: VolumeRequest,
     pub(crate) gid: Option<u32>,
     pub(crate) context: Option<String>,
+    pub(crate) tokens: ServiceAccountTokens,
     /// Over everything that decides how the volume looks, tokens excluded.
     pub(crate) digest: Digest,
+}
+
+/// Without the label, which came in a mount flag (csi.md R8).
+impl fmt::Debug for Checked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Checked")
+            .field("target", &self.target)
+            .field("request", &self.request)
+            .field("gid", &self.gid)
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Checks 1 to 5 of csi.md 1.3 that NodeUnpublishVolume shares: ids and paths.
@@ -58,10 +74,10 @@ pub(crate) fn check_target(
 
 /// All checks of csi.md 1.3 but those that need the backend (15) or look at the target (17 to 20).
 pub(crate) fn check(
-    request: NodePublishVolumeRequest,
+    mut request: NodePublishVolumeRequest,
     config: &Config,
     roots: &Roots,
-    pod_info_on_mount: bool,
+    trust: Trust,
 ) -> Result<Checked, NodeError> {
     if request.volume_id.is_empty() {
         return Err(invalid("volume_id is missing"));
@@ -83,7 +99,7 @@ pub(crate) fn check(
     let gid = check_group(&mount.volume_mount_group)?;
     check_maps(&request.volume_context, &request.secrets)?;
     let relaxations = &config.relaxations;
-    let mut attributes = request.volume_context;
+    let mut attributes = std::mem::take(&mut request.volume_context);
     let mut take = |key: &str| attributes.remove(key).filter(|value| !value.is_empty());
     let ephemeral = take(keys::EPHEMERAL);
     if ephemeral.as_deref() != Some("true") && !relaxations.allow_non_ephemeral {
@@ -94,7 +110,7 @@ pub(crate) fn check(
     if !request.readonly && !relaxations.allow_writable {
         return Err(invalid("set readOnly: true on the csi volume of the pod"));
     }
-    if !pod_info_on_mount && !relaxations.allow_non_ephemeral {
+    if !trust.pod_info_on_mount && !relaxations.allow_non_ephemeral {
         return Err(NodeError::NoPodInfo);
     }
     let mut identity = |key: &str| match take(key) {
@@ -118,6 +134,11 @@ pub(crate) fn check(
             "nodePublishSecretRef is not supported; remove it from the pod's volume",
         ));
     }
+    let tokens = ServiceAccountTokens::of_publish(
+        trust.tokens,
+        request.secrets.remove(keys::TOKENS),
+        attributes.remove(keys::TOKENS),
+    );
     attributes.retain(|key, _| !keys::PREFIXES.iter().any(|prefix| key.starts_with(prefix)));
     let request = VolumeRequest {
         volume_id: request.volume_id,
@@ -133,8 +154,39 @@ pub(crate) fn check(
         request,
         gid,
         context,
+        tokens,
         digest,
     })
+}
+
+/// What the attributes ask for must be possible at all: part of check 15 that the backend cannot know.
+pub(crate) fn check_settings(config: &Config, settings: &VolumeSettings) -> Result<(), NodeError> {
+    let VolumeSettings {
+        uid,
+        gid,
+        default_mode,
+        size_limit,
+    } = *settings;
+    // The last value means "leave as it is" to chown(2).
+    for (name, id) in [("uid", uid), ("gid", gid)] {
+        if id == Some(u32::MAX) {
+            return Err(invalid(&format!(
+                "the volume's {name} must be from 0 to 4294967294"
+            )));
+        }
+    }
+    if default_mode.is_some_and(|mode| mode > 0o777) {
+        return Err(invalid(
+            "the volume's default mode has bits beyond 0777; remove them",
+        ));
+    }
+    if size_limit.is_some_and(|limit| limit > config.max_volume_bytes) {
+        return Err(invalid(&format!(
+            "the volume's size limit is above the {} bytes that the agent allows; lower it",
+            config.max_volume_bytes
+        )));
+    }
+    Ok(())
 }
 
 /// Check 16: policy.

@@ -58,6 +58,7 @@ pub(crate) struct RegistrationService {
 impl Registration for RegistrationService {
     async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
         self.metrics.kubelet_call("GetInfo");
+        self.health.set_registered(false);
         Ok(Response::new(PluginInfo {
             r#type: "CSIPlugin".to_owned(),
             name: self.config.driver_name.clone(),
@@ -127,5 +128,42 @@ pub(crate) async fn supervise(
     tokio::select! {
         () = cancel.cancelled() => {}
         () = watched => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::{Notify, watch};
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{Word, supervise};
+    use crate::config::Config;
+
+    /// csi.md 3.3; csi-peers.md 3 (AKS/Azure#699, #639): a registration that went wrong is tried again by itself, without a
+    /// restart of anything, and not when kubelet is content.
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_registration_is_tried_again_after_5_30_and_120_seconds() {
+        let (word, words) = watch::channel(Word::None);
+        let touch = Arc::new(Notify::new());
+        let cancel = CancellationToken::new();
+        let config = Arc::new(Config::new("node-1", "0"));
+        let task = tokio::spawn(supervise(config, words, touch.clone(), cancel.clone()));
+        for (times, seconds) in [(1, 5), (2, 30), (3, 120), (4, 120), (1, 5)] {
+            word.send_replace(Word::Refused(times));
+            let started = Instant::now();
+            touch.notified().await;
+            assert_eq!(started.elapsed().as_secs(), seconds, "refusal {times}");
+        }
+        word.send_replace(Word::Refused(1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        word.send_replace(Word::Accepted);
+        let touched = tokio::time::timeout(Duration::from_secs(3600), touch.notified()).await;
+        assert!(touched.is_err(), "registered, and touched nevertheless");
+        cancel.cancel();
+        task.await.unwrap();
     }
 }

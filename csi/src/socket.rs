@@ -56,7 +56,13 @@ pub enum SocketError {
 }
 
 /// Identity of a socket file.
-type Inode = (u64, u64);
+pub(crate) type Inode = (u64, u64);
+
+/// Identity of the file at `path`, if there is one.
+pub(crate) fn inode(path: &Path) -> Option<Inode> {
+    let stat = rustix::fs::lstat(path).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}
 
 /// A socket and what it needs to be bound again.
 #[derive(Debug)]
@@ -132,8 +138,7 @@ impl Socket {
     }
 
     fn inode(&self) -> Option<Inode> {
-        let stat = rustix::fs::lstat(&self.path).ok()?;
-        Some((stat.st_dev, stat.st_ino))
+        inode(&self.path)
     }
 
     /// Whether somebody accepts connections at the path.
@@ -191,6 +196,7 @@ impl Keeper {
 
     fn listen(&self) -> Result<(UnixListener, Inode), SocketError> {
         let (listener, inode) = self.socket.bind()?;
+        self.health.set_inode(&self.socket.path, inode);
         let listener = UnixListener::from_std(listener).map_err(|source| SocketError::Bind {
             path: self.socket.path.display().to_string(),
             source,
@@ -207,15 +213,14 @@ impl Keeper {
                 path,
                 "another process serves this socket; waiting for it to end"
             );
-            self.health
-                .set_displaced(Some(format!("another process serves {path}")));
+            self.health.set_displaced(&self.socket.path, true);
             tokio::select! {
                 () = cancel.cancelled() => return false,
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(BACKOFF.1);
         }
-        self.health.set_displaced(None);
+        self.health.set_displaced(&self.socket.path, false);
         true
     }
 

@@ -1,6 +1,7 @@
 //! What outlives the process: one JSON file per volume, without content and without tokens (csi.md 7.1).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::VolumeRequest;
 use crate::digest::Digest;
 use crate::publish::spec_digest;
+use crate::step;
 use crate::target::{Roots, Target};
 
 /// Version of the format; a higher number is not read.
@@ -19,7 +21,7 @@ const SCHEMA: u32 = 1;
 const MAX_FILE: u64 = 1 << 20;
 
 /// One volume, as remembered on disk. Unknown fields are ignored, so that a newer agent may add some.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct VolumeState {
     schema: u32,
@@ -90,6 +92,18 @@ impl VolumeState {
     }
 }
 
+/// What was published, without the attributes (csi.md R8).
+impl fmt::Debug for VolumeState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("VolumeState")
+            .field("target", &self.target)
+            .field("generation", &self.generation)
+            .field("last_success", &self.last_success)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The directory of state files. All calls block.
 #[derive(Debug)]
 pub(crate) struct StateStore {
@@ -99,12 +113,8 @@ pub(crate) struct StateStore {
 impl StateStore {
     /// Makes `<plugin directory>/volumes`.
     pub(crate) fn open(plugin_directory: &Path) -> std::io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
         let directory = plugin_directory.join("volumes");
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)?;
+        make_directory(&directory)?;
         Ok(Self { directory })
     }
 
@@ -115,30 +125,37 @@ impl StateStore {
         let path = self.path(&state.target);
         let temporary = path.with_extension("tmp");
         let bytes = serde_json::to_vec(state)?;
-        let write = || {
+        let write = || -> std::io::Result<()> {
             let mut file = std::fs::OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(true)
                 .mode(0o600)
                 .open(&temporary)?;
+            step::reached("make the state file");
             file.write_all(&bytes)?;
-            file.sync_all()
+            step::reached("write the state file");
+            file.sync_all()?;
+            step::reached("sync the state file");
+            Ok(())
         };
         match write() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&self.directory)?;
+                make_directory(&self.directory)?;
                 write()?;
             }
             other => other?,
         }
         std::fs::rename(&temporary, &path)?;
+        step::reached("rename the state file");
         std::fs::File::open(&self.directory)?.sync_all()
     }
 
     /// Removes the state of a volume; it need not exist.
     pub(crate) fn remove(&self, target: &str) -> std::io::Result<()> {
-        match std::fs::remove_file(self.path(target)) {
+        let removed = std::fs::remove_file(self.path(target));
+        step::reached("remove the state file");
+        match removed {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -197,6 +214,14 @@ impl StateStore {
         self.directory
             .join(format!("{}.json", Digest::of(target.as_bytes()).to_hex()))
     }
+}
+
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 /// The kernel's id of this boot.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::digest::sha256_hex;
+
 /// Longest target path, bytes (PATH_MAX).
 const MAX_PATH: usize = 4096;
 
@@ -93,6 +95,18 @@ impl Target {
     pub(crate) fn pod_uid(&self) -> Option<&str> {
         match &self.place {
             Place::Pod { uid, .. } => Some(uid),
+            Place::Extra { .. } => None,
+        }
+    }
+
+    /// The id that kubelet gives an inline volume at this target: `csi-` and the SHA-256 of pod UID and volume name (csi.md
+    /// 4.2); `None` below the extra root.
+    pub(crate) fn expected_volume_id(&self) -> Option<String> {
+        match &self.place {
+            Place::Pod { uid, volume } => {
+                let name = volume.replace('~', "/");
+                Some(format!("csi-{}", sha256_hex(&[uid, &name])))
+            }
             Place::Extra { .. } => None,
         }
     }
@@ -268,6 +282,12 @@ mod tests {
         assert_eq!(target.path(), path);
         let extra = Target::parse("/x/m/target", PODS, Some("/x")).unwrap();
         assert_eq!(extra.pod_uid(), None);
+        assert_eq!(extra.expected_volume_id(), None);
+        // sha256sum of "0a-1db".
+        assert_eq!(
+            target.expected_volume_id().unwrap(),
+            "csi-226beb8580bac1ace830b5f0feebdec8650c4e6ccd56347644126340c1838fe1"
+        );
     }
 
     #[test]

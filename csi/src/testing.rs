@@ -13,12 +13,20 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::backend::{Backend, Failure, File, FileSet, Refusal, Update, VolumeRequest};
+use crate::backend::{
+    Backend, Failure, FailureClass, File, FileSet, Refusal, ServiceAccountTokens, Update,
+    VolumeRequest, VolumeSettings,
+};
 
 /// Runs an async test as root in a mount namespace of its own. Without root it fails: a skipped test would read as passed.
 pub(crate) fn in_mount_namespace<F: Future<Output = ()>>(
     test: impl FnOnce(KubeletRoot) -> F + Send + 'static,
 ) {
+    with_mount_namespace(move |runtime| runtime.block_on(test(KubeletRoot::new())));
+}
+
+/// Same, for a test that brings the asynchronous parts to the runtime itself.
+pub(crate) fn with_mount_namespace(test: impl FnOnce(&tokio::runtime::Runtime) + Send + 'static) {
     assert!(
         rustix::process::geteuid().is_root(),
         "this test mounts: run it as root"
@@ -28,13 +36,12 @@ pub(crate) fn in_mount_namespace<F: Future<Output = ()>>(
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
         let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", flags).unwrap();
-        let root = KubeletRoot::new();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(test(root));
+        test(&runtime);
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     });
     if let Err(panic) = thread.join() {
@@ -49,7 +56,7 @@ pub(crate) struct KubeletRoot {
 }
 
 impl KubeletRoot {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
         rustix::mount::mount("test", &path, "tmpfs", MountFlags::empty(), None).unwrap();
@@ -82,6 +89,32 @@ impl KubeletRoot {
     }
 }
 
+impl Drop for KubeletRoot {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// A failure of the backend.
+pub(crate) fn failure(class: FailureClass) -> Failure {
+    Failure {
+        class,
+        message: "scripted".to_owned(),
+        retry_after: None,
+    }
+}
+
+/// Waits until `condition` holds; a test that waits in vain fails.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..15_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    panic!("{what} did not happen");
+}
+
 /// A backend under the control of a test.
 #[derive(Clone)]
 pub(crate) struct Script(Arc<ScriptState>);
@@ -93,6 +126,10 @@ struct ScriptState {
     firsts: AtomicUsize,
     republished: AtomicUsize,
     subscribed: AtomicUsize,
+    released: AtomicUsize,
+    panics: AtomicUsize,
+    settings: Mutex<VolumeSettings>,
+    tokens: Mutex<Vec<ServiceAccountTokens>>,
 }
 
 pub(crate) fn files(files: &[(&str, &str)]) -> FileSet {
@@ -115,6 +152,10 @@ impl Script {
             firsts: AtomicUsize::new(0),
             republished: AtomicUsize::new(0),
             subscribed: AtomicUsize::new(0),
+            released: AtomicUsize::new(0),
+            panics: AtomicUsize::new(0),
+            settings: Mutex::default(),
+            tokens: Mutex::default(),
         }))
     }
 
@@ -145,6 +186,25 @@ impl Script {
         self.0.updates.receiver_count()
     }
 
+    pub(crate) fn released(&self) -> usize {
+        self.0.released.load(Ordering::SeqCst)
+    }
+
+    /// What the attributes of every volume ask for.
+    pub(crate) fn set_settings(&self, settings: VolumeSettings) {
+        *self.0.settings.lock() = settings;
+    }
+
+    /// All tokens that were handed over.
+    pub(crate) fn tokens(&self) -> Vec<ServiceAccountTokens> {
+        self.0.tokens.lock().clone()
+    }
+
+    /// The next so many first fetches panic.
+    pub(crate) fn panic_next(&self, times: usize) {
+        self.0.panics.store(times, Ordering::SeqCst);
+    }
+
     pub(crate) fn subscribed(&self) -> usize {
         self.0.subscribed.load(Ordering::SeqCst)
     }
@@ -160,8 +220,25 @@ impl Backend for Script {
         }
     }
 
+    fn settings(&self, (): &()) -> VolumeSettings {
+        *self.0.settings.lock()
+    }
+
+    fn tokens(&self, (): &(), tokens: &ServiceAccountTokens) {
+        self.0.tokens.lock().push(tokens.clone());
+    }
+
+    fn released(&self, (): &()) {
+        self.0.released.fetch_add(1, Ordering::SeqCst);
+    }
+
     async fn first(&self, (): &(), _: Instant) -> Result<FileSet, Failure> {
         self.0.firsts.fetch_add(1, Ordering::SeqCst);
+        let panics = |left: usize| left.checked_sub(1);
+        let order = Ordering::SeqCst;
+        if self.0.panics.fetch_update(order, order, panics).is_ok() {
+            panic!("expected by the test");
+        }
         let mut open = self.0.open.subscribe();
         let _ = open.wait_for(|open| *open).await;
         self.0.content.lock().clone()

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::backend::{Backend, FailureClass};
 use crate::blocking::Blocking;
-use crate::board::Board;
+use crate::board::{Board, VolumeStatus};
 use crate::config::Config;
 use crate::error::NodeError;
 use crate::events::EventSink;
@@ -29,9 +29,14 @@ use crate::target::Target;
 
 mod actor;
 #[cfg(test)]
-mod crash_tests;
+pub(crate) mod bench;
+#[cfg(test)]
+mod crash;
 pub(crate) mod disk;
 mod janitor;
+mod labels;
+#[cfg(test)]
+mod model;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -55,6 +60,10 @@ const DRAIN: Duration = Duration::from_secs(5);
 enum Command<P> {
     Publish(Box<Publish<P>>),
     Unpublish(oneshot::Sender<Result<(), NodeError>>),
+    /// An unpublish by the janitor; whether anything was to be taken away.
+    Reap(oneshot::Sender<Result<bool, NodeError>>),
+    /// A publish panicked: clean up and say what to answer.
+    Settle(oneshot::Sender<NodeError>),
 }
 
 /// A publish on its way to the task.
@@ -158,8 +167,32 @@ impl<B: Backend> Volumes<B> {
         self.0.send(&target, Command::Publish(publish), true)?;
         match tokio::time::timeout_at(deadline + ANSWER_GRACE, answer).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(NodeError::Panicked),
+            Ok(Err(_)) => Err(self.settle(&target, deadline + ANSWER_GRACE).await),
             Err(_) => Err(deadline_exceeded()),
+        }
+    }
+
+    /// What to answer to a publish whose operation panicked, or whose task the shutdown ended.
+    async fn settle(&self, target: &Target, deadline: Instant) -> NodeError {
+        let (reply, answer) = oneshot::channel();
+        if let Err(error) = self.0.send(target, Command::Settle(reply), false) {
+            return error;
+        }
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(error)) => error,
+            Ok(Err(_)) => NodeError::ShuttingDown,
+            Err(_) => NodeError::Busy,
+        }
+    }
+
+    /// Takes the volume away if kubelet does not know it; whether it was so.
+    async fn reap(&self, target: &Target, deadline: Instant) -> Result<bool, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(target, Command::Reap(reply), false)?;
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(NodeError::Panicked),
+            Err(_) => Err(NodeError::Busy),
         }
     }
 
@@ -257,9 +290,13 @@ impl<B: Backend> Inner<B> {
         })
     }
 
-    /// Starts the task of a target whose mount is known already.
-    fn adopt(self: &Arc<Self>, target: Target, phase: Phase<B::Plan>) {
+    /// Starts the task of a target whose mount is known already, unless there is one.
+    fn adopt(self: &Arc<Self>, target: Target, phase: Phase<B::Plan>, status: VolumeStatus) {
         let mut entries = self.entries.lock();
+        if entries.contains_key(&target) {
+            return;
+        }
+        self.board.set(&target, status);
         let sender = self.spawn(target.clone(), phase);
         entries.insert(target, sender);
     }
@@ -278,7 +315,7 @@ impl<B: Backend> Inner<B> {
                 .await
                 .is_err()
             {
-                // What is mounted stays; the next call finds it without any memory of it.
+                // Between two operations: what is mounted stays, and the next call finds it without any memory of it.
                 tracing::error!(
                     target = target.path(),
                     "the task of a volume failed unexpectedly"

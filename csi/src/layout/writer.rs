@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::{Layout, Ownership, hash_file};
 use crate::digest::{Digest, Hasher, hex};
+use crate::step;
 
 /// The link that every visible name goes through.
 const DATA: &str = "..data";
@@ -43,6 +44,7 @@ trait Step<T> {
 
 impl<T> Step<T> for rustix::io::Result<T> {
     fn step(self, step: impl FnOnce() -> String) -> Result<T> {
+        step::reached("a step of the writer");
         self.map_err(|source| WriteError {
             step: step(),
             source,
@@ -71,7 +73,8 @@ pub(crate) fn prepare_root(root: BorrowedFd<'_>, ownership: Ownership) -> Result
 /// is reported as `untidy`.
 pub(crate) fn write(root: BorrowedFd<'_>, layout: &Layout) -> Result<Written> {
     let previous = current_generation(root).step(|| "read the link ..data".to_owned())?;
-    remove_leftovers(root, previous.as_deref())?;
+    // What cannot be removed must not freeze the volume; the sweep after this write names it.
+    let removed = remove_leftovers(root, previous.as_deref());
     let generation = generation_name();
     if let Err(error) =
         write_generation(root, &generation, layout).and_then(|()| switch(root, &generation))
@@ -83,7 +86,7 @@ pub(crate) fn write(root: BorrowedFd<'_>, layout: &Layout) -> Result<Written> {
     let linked = link_top_level(root, layout.top_level());
     Ok(Written {
         generation,
-        untidy: previous.is_some() || linked.is_err(),
+        untidy: previous.is_some() || removed.is_err() || linked.is_err(),
     })
 }
 
@@ -196,9 +199,11 @@ fn write_file(
 ) -> rustix::io::Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat2(base, path, flags, Mode::from(0o600), RESOLVE)?;
+    step::reached("make a file");
     let mut file = std::fs::File::from(file);
     file.write_all(content)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    step::reached("write a file");
     own(file.as_fd(), ownership, mode)
 }
 
@@ -209,6 +214,7 @@ fn own(file: BorrowedFd<'_>, ownership: Ownership, mode: u32) -> rustix::io::Res
         Some(Uid::from_raw(ownership.uid)),
         Some(Gid::from_raw(ownership.gid)),
     )?;
+    step::reached("set an owner");
     rustix::fs::fchmod(file, Mode::from(mode))
 }
 
@@ -220,23 +226,12 @@ fn switch(root: BorrowedFd<'_>, generation: &str) -> Result<()> {
         .step(|| "rename the new ..data link".to_owned())
 }
 
-/// Makes each of `names` a link into `..data`, then removes links to names that are gone.
+/// Makes each of `wanted` a link into `..data`, then removes links to names that are gone. One that fails does not stop the others.
 fn link_top_level(root: BorrowedFd<'_>, wanted: &BTreeSet<String>) -> Result<()> {
+    let mut result = Ok(());
     for name in wanted {
-        let target = format!("{DATA}/{name}");
-        let link = || format!("link {name:?}");
-        match rustix::fs::symlinkat(&target, root, name) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => match rustix::fs::readlinkat(root, name, Vec::new()) {
-                Ok(existing) if existing.as_bytes() == target.as_bytes() => {}
-                Ok(_) => {
-                    rustix::fs::unlinkat(root, name, AtFlags::empty()).step(link)?;
-                    rustix::fs::symlinkat(&target, root, name).step(link)?;
-                }
-                Err(error) => return Err(error).step(link),
-            },
-            Err(error) => return Err(error).step(link),
-        }
+        let linked = link(root, name).step(|| format!("link {name:?}"));
+        result = result.and(linked);
     }
     for name in names(root).step(|| "list the volume".to_owned())? {
         if name.starts_with("..") || wanted.contains(&name) {
@@ -245,11 +240,28 @@ fn link_top_level(root: BorrowedFd<'_>, wanted: &BTreeSet<String>) -> Result<()>
         let ours = rustix::fs::readlinkat(root, &name, Vec::new())
             .is_ok_and(|target| target.as_bytes().starts_with(b"..data/"));
         if ours {
-            rustix::fs::unlinkat(root, &name, AtFlags::empty())
-                .step(|| format!("remove the link {name:?}"))?;
+            let removed = rustix::fs::unlinkat(root, &name, AtFlags::empty())
+                .step(|| format!("remove the link {name:?}"));
+            result = result.and(removed);
         }
     }
-    Ok(())
+    result
+}
+
+/// Makes `name` a link into `..data`, whatever somebody put in its place.
+fn link(root: BorrowedFd<'_>, name: &str) -> rustix::io::Result<()> {
+    let target = format!("{DATA}/{name}");
+    match rustix::fs::symlinkat(&target, root, name) {
+        Err(Errno::EXIST) => {}
+        other => return other,
+    }
+    let right = rustix::fs::readlinkat(root, name, Vec::new())
+        .is_ok_and(|existing| existing.as_bytes() == target.as_bytes());
+    if right {
+        return Ok(());
+    }
+    remove_tree(root, name, 0)?;
+    rustix::fs::symlinkat(&target, root, name)
 }
 
 // === removing ===
@@ -268,7 +280,9 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &str, depth: usize) -> rustix::io::
     if depth > MAX_DEPTH {
         return Err(Errno::LOOP);
     }
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+    let removed = rustix::fs::unlinkat(parent, name, AtFlags::empty());
+    step::reached("remove a file");
+    match removed {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error),

@@ -1,130 +1,16 @@
-//! The plugin as kubelet meets it: over its two sockets, with a new connection for every call.
+//! The plugin over its sockets. What csi.md 11.4 names is in [`crate::conformance`].
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use latchkey_proto::csi::v1::identity_client::IdentityClient;
-use latchkey_proto::csi::v1::node_client::NodeClient;
-use latchkey_proto::csi::v1::volume_capability::{AccessMode, AccessType, MountVolume};
-use latchkey_proto::csi::v1::{
-    NodeGetCapabilitiesRequest, NodeGetInfoRequest, NodePublishVolumeRequest,
-    NodeUnpublishVolumeRequest, ProbeRequest, VolumeCapability,
-};
-use latchkey_proto::pluginregistration::registration_client::RegistrationClient;
+use latchkey_proto::csi::v1::{NodeGetCapabilitiesRequest, NodeGetInfoRequest, ProbeRequest};
 use latchkey_proto::pluginregistration::{InfoRequest, RegistrationStatus};
-use prometheus_client::registry::Registry;
-use tokio::net::UnixStream;
-use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
 
-use super::{Plugin, PluginHandle, check_config};
+use super::check_config;
+use super::rig::{Running, connect};
 use crate::config::Config;
-use crate::testing::{KubeletRoot, Script, in_mount_namespace};
-
-struct Running {
-    root: KubeletRoot,
-    config: Config,
-    script: Script,
-    handle: PluginHandle,
-    registry: Registry,
-    cancel: CancellationToken,
-    task: tokio::task::JoinHandle<Result<(), super::PluginError>>,
-}
-
-/// As kubelet's client: the address in the request is `localhost` (csi.md 3.2).
-fn connect(path: PathBuf) -> Channel {
-    let connector = tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector)
-}
-
-impl Running {
-    async fn start(root: KubeletRoot) -> Self {
-        let mut config = Config::new("node-1", "1.2.3");
-        config.kubelet_root = root.path().to_owned();
-        Self::start_with(root, config).await
-    }
-
-    async fn start_with(root: KubeletRoot, config: Config) -> Self {
-        let script = Script::new(&[("password", "canary-7f3a")]);
-        let plugin = Plugin::new(config.clone());
-        let mut registry = Registry::default();
-        plugin.register(&mut registry);
-        let handle = plugin.handle();
-        let cancel = CancellationToken::new();
-        let task = tokio::spawn(plugin.run(script.clone(), cancel.clone()));
-        for _ in 0..200 {
-            if UnixStream::connect(config.registration_socket())
-                .await
-                .is_ok()
-            {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Self {
-            root,
-            config,
-            script,
-            handle,
-            registry,
-            cancel,
-            task,
-        }
-    }
-
-    fn node(&self) -> NodeClient<Channel> {
-        NodeClient::new(connect(self.config.csi_socket()))
-    }
-
-    fn registration(&self) -> RegistrationClient<Channel> {
-        RegistrationClient::new(connect(self.config.registration_socket()))
-    }
-
-    fn request(&self, uid: &str) -> NodePublishVolumeRequest {
-        self.root.make_volume_directory(uid);
-        let context = [
-            ("csi.storage.k8s.io/pod.name", "web-0"),
-            ("csi.storage.k8s.io/pod.namespace", "shop"),
-            ("csi.storage.k8s.io/pod.uid", uid),
-            ("csi.storage.k8s.io/serviceAccount.name", "web"),
-            ("csi.storage.k8s.io/ephemeral", "true"),
-        ];
-        NodePublishVolumeRequest {
-            volume_id: format!("csi-{uid}"),
-            target_path: self.root.target(uid).display().to_string(),
-            volume_capability: Some(VolumeCapability {
-                access_type: Some(AccessType::Mount(MountVolume {
-                    volume_mount_group: "2000".to_owned(),
-                    ..MountVolume::default()
-                })),
-                access_mode: Some(AccessMode { mode: 1 }),
-            }),
-            readonly: true,
-            volume_context: context
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            ..NodePublishVolumeRequest::default()
-        }
-    }
-
-    fn unpublish(&self, uid: &str) -> NodeUnpublishVolumeRequest {
-        NodeUnpublishVolumeRequest {
-            volume_id: format!("csi-{uid}"),
-            target_path: self.root.target(uid).display().to_string(),
-        }
-    }
-
-    async fn stop(self) -> KubeletRoot {
-        self.cancel.cancel();
-        self.task.await.unwrap().unwrap();
-        self.root
-    }
-}
+use crate::testing::in_mount_namespace;
 
 #[test]
 fn mount_kubelet_registers_publishes_and_unpublishes() {
@@ -316,33 +202,6 @@ fn mount_a_private_pods_directory_makes_the_node_unfit() {
         assert_eq!(error.code(), Code::FailedPrecondition);
         assert!(running.handle.ready().is_err());
         running.handle.live().await.unwrap();
-        running.stop().await;
-    });
-}
-
-/// csi.md 13, loosely: a debug build on a busy machine must still be far from kubelet's patience.
-#[test]
-fn mount_get_info_answers_while_publishes_run() {
-    in_mount_namespace(|root| async move {
-        let running = Running::start(root).await;
-        let publishes = (0..50).map(|index| {
-            let (mut node, request) = (running.node(), running.request(&format!("u{index}")));
-            tokio::spawn(async move { node.node_publish_volume(request).await })
-        });
-        let publishes = publishes.collect::<Vec<_>>();
-        let started = Instant::now();
-        running
-            .registration()
-            .get_info(InfoRequest {})
-            .await
-            .unwrap();
-        assert!(
-            started.elapsed() < Duration::from_secs(1),
-            "kubelet waits 1 s"
-        );
-        for publish in publishes {
-            publish.await.unwrap().unwrap();
-        }
         running.stop().await;
     });
 }

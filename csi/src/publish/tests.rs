@@ -7,9 +7,11 @@ use latchkey_proto::csi::v1::volume_capability::{
 use latchkey_proto::csi::v1::{NodePublishVolumeRequest, VolumeCapability};
 use tonic::Code;
 
-use super::{check, check_policy};
+use super::{check, check_policy, check_settings};
+use crate::backend::VolumeSettings;
 use crate::config::Config;
 use crate::error::NodeError;
+use crate::status::Trust;
 use crate::target::Roots;
 
 struct Bench {
@@ -80,7 +82,13 @@ fn mount(change: impl FnOnce(&mut MountVolume)) -> Option<VolumeCapability> {
 #[test]
 fn a_request_of_kubelet_is_taken_apart() {
     let bench = bench();
-    let checked = check(request(&bench), &bench.config, &bench.roots, true).unwrap();
+    let checked = check(
+        request(&bench),
+        &bench.config,
+        &bench.roots,
+        Trust::default(),
+    )
+    .unwrap();
     assert_eq!(checked.request.namespace, "shop");
     assert_eq!(checked.request.pod_name, "web-0");
     assert_eq!(checked.request.pod_uid, "uid-1");
@@ -270,7 +278,7 @@ fn each_check_answers_with_its_code_and_says_why() {
     for (index, (change, code, text)) in table.iter().enumerate() {
         let mut request = request(&bench);
         change(&mut request);
-        let error = check(request, &bench.config, &bench.roots, true).unwrap_err();
+        let error = check(request, &bench.config, &bench.roots, Trust::default()).unwrap_err();
         assert_eq!(error.code(), *code, "line {index}");
         assert!(error.to_string().contains(text), "line {index}: {error}");
         assert!(!error.to_string().contains("canary"), "line {index}");
@@ -282,7 +290,7 @@ fn each_check_answers_with_its_code_and_says_why() {
 fn the_first_failing_check_answers() {
     let bench = bench();
     let text = |request: NodePublishVolumeRequest| {
-        check(request, &bench.config, &bench.roots, true)
+        check(request, &bench.config, &bench.roots, Trust::default())
             .unwrap_err()
             .to_string()
     };
@@ -306,8 +314,12 @@ fn the_first_failing_check_answers() {
 #[test]
 fn without_pod_info_nothing_is_believed() {
     let bench = bench();
+    let untrusted = Trust {
+        pod_info_on_mount: false,
+        ..Trust::default()
+    };
     assert_eq!(
-        check(request(&bench), &bench.config, &bench.roots, false),
+        check(request(&bench), &bench.config, &bench.roots, untrusted),
         Err(NodeError::NoPodInfo)
     );
 }
@@ -315,7 +327,13 @@ fn without_pod_info_nothing_is_believed() {
 #[test]
 fn tokens_may_come_in_secrets_and_change_nothing() {
     let bench = bench();
-    let first = check(request(&bench), &bench.config, &bench.roots, true).unwrap();
+    let first = check(
+        request(&bench),
+        &bench.config,
+        &bench.roots,
+        Trust::default(),
+    )
+    .unwrap();
     let mut second = request(&bench);
     second
         .volume_context
@@ -325,7 +343,7 @@ fn tokens_may_come_in_secrets_and_change_nothing() {
         "{}".to_owned(),
     );
     assert_eq!(
-        check(second, &bench.config, &bench.roots, true).unwrap(),
+        check(second, &bench.config, &bench.roots, Trust::default()).unwrap(),
         first
     );
 }
@@ -336,7 +354,7 @@ fn group_context_and_attributes_decide_the_digest() {
     let digest = |change: Change| {
         let mut request = request(&bench);
         change(&mut request);
-        check(request, &bench.config, &bench.roots, true)
+        check(request, &bench.config, &bench.roots, Trust::default())
             .unwrap()
             .digest
     };
@@ -363,7 +381,7 @@ fn group_context_and_attributes_decide_the_digest() {
     let mut request = request(&bench);
     request.volume_capability =
         mount(|m| m.mount_flags = vec!["context=\"u:r:t:s0:c1,c2\"".to_owned()]);
-    let checked = check(request, &bench.config, &bench.roots, true).unwrap();
+    let checked = check(request, &bench.config, &bench.roots, Trust::default()).unwrap();
     assert_eq!(checked.context.as_deref(), Some("u:r:t:s0:c1,c2"));
 }
 
@@ -377,4 +395,78 @@ fn namespaces_outside_the_policy_are_refused() {
         check_policy(&config, "other").unwrap_err().code(),
         Code::PermissionDenied
     );
+}
+
+/// csi.md 8: what the attributes ask for must be possible on this node.
+#[test]
+fn settings_out_of_bounds_are_refused() {
+    let config = Config::new("node-1", "0");
+    type Change = fn(&mut VolumeSettings);
+    let table: [(Change, bool); 9] = [
+        (|_| {}, true),
+        (|settings| settings.uid = Some(u32::MAX - 1), true),
+        (|settings| settings.uid = Some(u32::MAX), false),
+        (|settings| settings.gid = Some(0), true),
+        (|settings| settings.gid = Some(u32::MAX), false),
+        (|settings| settings.default_mode = Some(0o777), true),
+        (|settings| settings.default_mode = Some(0o1000), false),
+        (|settings| settings.size_limit = Some(1 << 20), true),
+        (|settings| settings.size_limit = Some((1 << 20) + 1), false),
+    ];
+    for (index, (change, legal)) in table.into_iter().enumerate() {
+        let mut settings = VolumeSettings::default();
+        change(&mut settings);
+        let result = check_settings(&config, &settings);
+        assert_eq!(result.is_ok(), legal, "line {index}");
+        if let Err(error) = result {
+            assert_eq!(error.code(), Code::InvalidArgument);
+        }
+    }
+}
+
+/// Options of a mount are parsed without a panic, and only one label is ever taken (csi.md 5.4).
+#[test]
+fn mount_flags_are_one_label_or_refused() {
+    let table: [(&[&str], Option<Option<&str>>); 10] = [
+        (&[], Some(None)),
+        (&["context=u:r:t:s0"], Some(Some("u:r:t:s0"))),
+        (
+            &["context=\"u:r:t:s0:c1,c2\""],
+            Some(Some("u:r:t:s0:c1,c2")),
+        ),
+        (&["context="], None),
+        (&["context=\"\""], None),
+        (&["context=a,size=1"], None),
+        (&["context=a b"], None),
+        (&["fscontext=a"], None),
+        (&["ro"], None),
+        (&["context=a:b", "context=c:d"], None),
+    ];
+    for (flags, expected) in table {
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
+        let found = super::check_mount_flags(&flags.collect::<Vec<_>>());
+        let found = found.ok();
+        let expected = expected.map(|label| label.map(str::to_owned));
+        assert_eq!(found, expected);
+    }
+}
+
+proptest::proptest! {
+    /// Whatever the flags, a label that is taken holds no other option.
+    #[test]
+    fn no_flag_smuggles_an_option(flag in "(context=)?[\"a-z=:, \\x00-\\x20]{0,20}") {
+        if let Ok(Some(label)) = super::check_mount_flags(&[flag]) {
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b":_,.-".contains(&byte);
+            proptest::prop_assert!(label.bytes().all(legal));
+        }
+    }
+
+    /// Any text is a group id within the bounds or refused.
+    #[test]
+    fn a_group_is_a_number_or_refused(text in "\\PC{0,12}|[0-9]{1,12}") {
+        if let Ok(Some(gid)) = super::check_group(&text) {
+            proptest::prop_assert_ne!(gid, u32::MAX);
+            proptest::prop_assert_eq!(text.parse::<u64>().unwrap(), u64::from(gid));
+        }
+    }
 }

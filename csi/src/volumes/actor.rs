@@ -1,31 +1,29 @@
 //! The task of one target path.
 
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::disk::{Condition, Detached, Disk, DiskError};
-use super::{Command, Inner, Publish, Published, Running, deadline_exceeded};
-use crate::backend::{Backend, Failure, FileSet, Update, VolumeRequest};
+use super::disk::{Detached, Disk, DiskError};
+use super::{Command, Inner, Publish, Running};
+use crate::backend::{Backend, Failure, Update, VolumeRequest};
 use crate::blocking::BlockingError;
 use crate::board::{VolumeHealth, VolumeStatus};
 use crate::digest::Digest;
-use crate::error::{NodeError, chain, one_line};
-use crate::events::Event;
-use crate::layout::{Layout, Ownership};
-use crate::mount::Occupant;
+use crate::error::{NodeError, chain};
 use crate::publish::Checked;
 use crate::state::VolumeState;
 use crate::target::Target;
 
+mod party;
+mod publish;
 mod rotation;
-
-/// Calls that may wait for one publish.
-const MAX_WAITERS: usize = 64;
 
 /// Attempts to unmount what is in use before it is detached lazily, and the pause between them (csi.md 1.4).
 const BUSY_ATTEMPTS: u32 = 3;
@@ -70,6 +68,8 @@ pub(super) struct Mounted<P> {
     pub(super) updates: Option<BoxStream<'static, Update>>,
     /// When the previous generation goes. Updates wait until then, so that there are never three generations.
     pub(super) sweep_at: Option<Instant>,
+    /// When a sweep that failed is tried again. Updates do not wait for it.
+    pub(super) retry_at: Option<Instant>,
     pub(super) stale: bool,
     pub(super) last_success: Instant,
 }
@@ -93,16 +93,18 @@ pub(super) struct Actor<B: Backend> {
     inner: Arc<Inner<B>>,
     target: Target,
     commands: mpsc::Receiver<Command<B::Plan>>,
+    /// Publishes that waited for another one to end; they come before new commands.
+    deferred: VecDeque<Box<Publish<B::Plan>>>,
     phase: Phase<B::Plan>,
 }
 
-/// What happens without a command.
-enum Happening {
+/// What the task does next.
+enum Next<P> {
+    Command(Command<P>),
     Update(Option<Update>),
-    SweepDue,
+    Sweep,
+    End,
 }
-
-type Reply = oneshot::Sender<Result<Published, NodeError>>;
 
 impl<B: Backend> Actor<B> {
     pub(super) fn new(
@@ -115,315 +117,123 @@ impl<B: Backend> Actor<B> {
             inner,
             target,
             commands,
+            deferred: VecDeque::new(),
             phase,
         }
     }
 
     pub(super) async fn run(mut self) {
         loop {
-            tokio::select! {
-                biased;
-                () = self.inner.stop.cancelled() => return,
-                command = self.commands.recv() => {
-                    let inner = self.inner.clone();
-                    let _running = Running::start(&inner.running);
-                    match command {
-                        Some(Command::Publish(publish)) => Box::pin(self.publish(publish)).await,
-                        Some(Command::Unpublish(reply)) => Box::pin(self.unpublish(reply)).await,
-                        None => return,
-                    }
-                }
-                happening = happening(&mut self.phase) => {
-                    let inner = self.inner.clone();
-                    let _running = Running::start(&inner.running);
-                    match happening {
-                        Happening::Update(update) => Box::pin(self.update(update)).await,
-                        Happening::SweepDue => Box::pin(self.sweep()).await,
-                    }
-                }
+            let next = self.next().await;
+            if matches!(next, Next::End) {
+                return;
+            }
+            let inner = self.inner.clone();
+            let _running = Running::start(&inner.running);
+            // A defect in one operation ends neither the process nor the care for this target (csi.md 1.6).
+            if AssertUnwindSafe(Box::pin(self.handle(next)))
+                .catch_unwind()
+                .await
+                .is_err()
+            {
+                let target = self.target.path();
+                tracing::error!(target, "an operation on a volume failed unexpectedly");
+                self.clean_up().await;
             }
             if matches!(self.phase, Phase::Absent)
+                && self.deferred.is_empty()
                 && self.inner.retire(&self.target, &self.commands)
             {
-                self.inner.board.remove(&self.target);
                 return;
             }
         }
     }
 
-    // === publish ===
-
-    async fn publish(&mut self, publish: Box<Publish<B::Plan>>) {
-        let Publish {
-            checked,
-            plan,
-            deadline,
-            reply,
-        } = *publish;
-        match self.look(&checked).await {
-            Err(error) => answer(reply, Err(error)),
-            Ok(Found::Nothing) => self.publish_first(checked, plan, deadline, reply).await,
-            Ok(Found::Healthy) => {
-                self.adopt_spec(checked, plan);
-                answer(reply, Ok(Published::Again));
-            }
-            Ok(Found::Broken) => {
-                self.adopt_spec(checked, plan);
-                let result = self.repair(deadline).await;
-                answer(reply, result.map(|()| Published::Again));
-            }
+    async fn next(&mut self) -> Next<B::Plan> {
+        if let Some(publish) = self.deferred.pop_front() {
+            return Next::Command(Command::Publish(publish));
+        }
+        tokio::select! {
+            biased;
+            () = self.inner.stop.cancelled() => Next::End,
+            command = self.commands.recv() => command.map_or(Next::End, Next::Command),
+            next = happening(&mut self.phase) => next,
         }
     }
 
-    /// Checks 17 to 20 of csi.md 1.3.
-    async fn look(&mut self, checked: &Checked) -> Result<Found, NodeError> {
-        let (known, same) = match &self.phase {
-            Phase::Mounted(mounted) => (
-                Some(mounted.mount_id),
-                mounted.spec.digest == checked.digest,
-            ),
-            Phase::Unknown { mount_id } => (Some(*mount_id), true),
-            Phase::Absent | Phase::Lost(_) => (None, true),
-        };
-        let target = self.target.clone();
-        if let Some(id) = known {
-            match self
-                .on_disk(move |disk| disk.condition(&target, id))
-                .await?
-            {
-                Condition::Foreign => return Err(NodeError::Foreign),
-                Condition::Intact | Condition::Broken if !same => return Err(NodeError::Conflict),
-                Condition::Intact => return Ok(Found::Healthy),
-                Condition::Broken => return Ok(Found::Broken),
-                Condition::Gone => self.lose(),
-            }
+    async fn handle(&mut self, next: Next<B::Plan>) {
+        match next {
+            Next::Command(Command::Publish(publish)) => Box::pin(self.publish(publish)).await,
+            Next::Command(Command::Unpublish(reply)) => self.unpublish(reply).await,
+            Next::Command(Command::Reap(reply)) => self.reap(reply).await,
+            Next::Command(Command::Settle(reply)) => self.settle(reply).await,
+            Next::Update(update) => Box::pin(self.update(update)).await,
+            Next::Sweep => self.sweep().await,
+            Next::End => {}
         }
-        let target = self.target.clone();
-        match self
-            .on_disk(move |disk| disk.occupant(&target, None))
-            .await?
-        {
-            Occupant::Missing | Occupant::EmptyDirectory => Ok(Found::Nothing),
-            Occupant::Mount { ours: false, .. } => Err(NodeError::Foreign),
-            Occupant::Other(what) => Err(NodeError::Occupied(what)),
-            Occupant::Mount { ours: true, id } => {
-                // Mounted by a process that left no state: the publish tells what it is.
-                self.phase = Phase::Unknown { mount_id: id };
-                let target = self.target.clone();
-                match self
-                    .on_disk(move |disk| disk.condition(&target, id))
-                    .await?
-                {
-                    Condition::Intact => Ok(Found::Healthy),
-                    Condition::Broken => Ok(Found::Broken),
-                    Condition::Foreign => Err(NodeError::Foreign),
-                    Condition::Gone => {
-                        self.phase = Phase::Absent;
-                        Ok(Found::Nothing)
-                    }
-                }
-            }
-        }
-    }
-
-    /// A republish: cheap, silent, and without a word to the provider (csi.md 6.3).
-    fn adopt_spec(&mut self, checked: Checked, plan: B::Plan) {
-        match &mut self.phase {
-            Phase::Mounted(mounted) => {
-                self.inner.backend.republished(&plan);
-                if mounted.updates.is_none() && mounted.spec.plan.is_none() {
-                    mounted.updates = Some(self.inner.backend.subscribe(&plan));
-                    mounted.spec.plan = Some(plan);
-                }
-            }
-            Phase::Unknown { mount_id } => {
-                let mount_id = *mount_id;
-                let spec = Spec::new(checked, plan);
-                let state = self.state_of(&spec);
-                let target = self.target.clone();
-                let disk = self.inner.disk.clone();
-                self.inner.tasks.spawn_blocking(move || {
-                    if let Err(error) = disk.store.save(&state) {
-                        tracing::warn!(%error, target = target.path(), "failed to save a volume's state");
-                    }
-                });
-                self.inner.metrics.adopted.inc();
-                self.mounted(spec, mount_id, None, Instant::now());
-            }
-            Phase::Absent | Phase::Lost(_) => {}
-        }
-    }
-
-    async fn publish_first(
-        &mut self,
-        checked: Checked,
-        plan: B::Plan,
-        deadline: Instant,
-        reply: Reply,
-    ) {
-        if self.inner.draining.is_cancelled() {
-            return answer(reply, Err(NodeError::ShuttingDown));
-        }
-        self.inner
-            .board
-            .set(&self.target, pending(&checked.request.volume_id));
-        let digest = checked.digest;
-        let request = checked.request.clone();
-        let mut waiters = vec![reply];
-        let mut unpublish = None;
-        let fetched = {
-            let inner = self.inner.clone();
-            let fetch = tokio::time::timeout_at(deadline, inner.backend.first(&plan, deadline));
-            tokio::pin!(fetch);
-            loop {
-                tokio::select! {
-                    biased;
-                    command = self.commands.recv() => match command {
-                        Some(Command::Publish(other)) if other.checked.digest == digest && waiters.len() < MAX_WAITERS => {
-                            waiters.push(other.reply);
-                        }
-                        Some(Command::Publish(other)) => answer(other.reply, Err(NodeError::Busy)),
-                        Some(Command::Unpublish(reply)) => {
-                            unpublish = Some(reply);
-                            break Err(NodeError::Cancelled);
-                        }
-                        None => break Err(NodeError::ShuttingDown),
-                    },
-                    () = inner.draining.cancelled() => break Err(NodeError::ShuttingDown),
-                    fetched = &mut fetch => break match fetched {
-                        Ok(fetched) => fetched.map_err(backend_error),
-                        Err(_) => Err(deadline_exceeded()),
-                    },
-                }
-            }
-        };
-        let result = match fetched {
-            Ok(files) => self.mount(checked, plan, files).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = &result {
-            if !matches!(error, NodeError::Cancelled | NodeError::ShuttingDown) {
-                let message = one_line(&error.to_string());
-                self.inner
-                    .events
-                    .send(Event::MountFailed { request, message });
-            }
-            // A volume that was lost stays known: kubelet tries again.
-            match &self.phase {
-                Phase::Lost(spec) => self
-                    .inner
-                    .board
-                    .set(&self.target, lost(&spec.request.volume_id)),
-                Phase::Absent | Phase::Unknown { .. } | Phase::Mounted(_) => {
-                    self.inner.board.remove(&self.target)
-                }
-            }
-        }
-        for waiter in waiters {
-            answer(waiter, result.clone());
-        }
-        if let Some(reply) = unpublish {
-            self.unpublish(reply).await;
-        }
-    }
-
-    async fn mount(
-        &mut self,
-        checked: Checked,
-        plan: B::Plan,
-        files: FileSet,
-    ) -> Result<Published, NodeError> {
-        let inner = self.inner.clone();
-        let layout = Layout::try_new(
-            files,
-            Ownership::of_group(checked.gid),
-            inner.config.max_volume_bytes,
-        )
-        .map_err(|error| NodeError::Content(format!("{error}; change the volume's content")))?;
-        let (size, inodes) = (layout.tmpfs_size(), layout.tmpfs_inodes());
-        if !inner
-            .board
-            .reserve(&self.target, size, inodes, inner.config.max_total_bytes)
-        {
-            return Err(NodeError::Budget);
-        }
-        let spec = Spec::new(checked, plan);
-        let state = self.state_of(&spec);
-        let digest = layout.digest();
-        let target = self.target.clone();
-        match self
-            .on_disk(move |disk| disk.publish(&target, &layout, state))
-            .await
-        {
-            Ok(id) => {
-                self.mounted(spec, id, Some(digest), Instant::now());
-                self.inner.board.update(&self.target, |status| {
-                    status.bytes = size;
-                    status.inodes = inodes;
-                });
-                Ok(Published::First)
-            }
-            Err(error) => {
-                // A final code promises that nothing is mounted (csi.md R2).
-                match self.take_away().await {
-                    Ok(()) => Err(error),
-                    Err(_) => Err(NodeError::NotCleaned(error.to_string())),
-                }
-            }
-        }
-    }
-
-    /// The volume is mounted now: follow its content.
-    fn mounted(
-        &mut self,
-        spec: Spec<B::Plan>,
-        mount_id: u64,
-        content: Option<Digest>,
-        last_success: Instant,
-    ) {
-        let updates = spec
-            .plan
-            .as_ref()
-            .map(|plan| self.inner.backend.subscribe(plan));
-        let bytes = self
-            .inner
-            .board
-            .get(&self.target)
-            .map_or((0, 0), |status| (status.bytes, status.inodes));
-        self.inner.board.set(
-            &self.target,
-            VolumeStatus {
-                volume_id: spec.request.volume_id.clone(),
-                health: VolumeHealth::Ok,
-                mount_id: Some(mount_id),
-                bytes: bytes.0,
-                inodes: bytes.1,
-                last_success: Some(last_success),
-            },
-        );
-        let mounted = Mounted {
-            spec,
-            mount_id,
-            content,
-            updates,
-            sweep_at: None,
-            stale: false,
-            last_success,
-        };
-        self.phase = Phase::Mounted(Box::new(mounted));
     }
 
     // === unpublish ===
 
     async fn unpublish(&mut self, reply: oneshot::Sender<Result<(), NodeError>>) {
-        // Dropping the phase ends the subscription.
-        self.phase = Phase::Absent;
-        let result = self.take_away().await;
-        if result.is_ok() {
-            self.inner.board.remove(&self.target);
-        }
+        let result = self.end().await;
         // The caller may have gone.
         let _ = reply.send(result);
+    }
+
+    /// The janitor's unpublish: nothing happens if kubelet knows the volume after all. The look is taken here, where no publish
+    /// can come between it and the unmount (csi.md 7.5).
+    async fn reap(&mut self, reply: oneshot::Sender<Result<bool, NodeError>>) {
+        let target = self.target.clone();
+        let result = match self
+            .on_disk(move |disk| Ok(disk.roots.kubelet_knows(&target)))
+            .await
+        {
+            Ok(true) => Ok(false),
+            Ok(false) => self.end().await.map(|()| true),
+            Err(error) => Err(error),
+        };
+        let _ = reply.send(result);
+    }
+
+    /// After a panic: what no phase speaks of goes.
+    async fn clean_up(&mut self) {
+        if matches!(self.phase, Phase::Absent) && self.take_away().await.is_ok() {
+            self.inner.board.remove(&self.target);
+        }
+    }
+
+    /// After a publish that panicked: an answer with a final code must not leave anything mounted (csi.md R2).
+    async fn settle(&mut self, reply: oneshot::Sender<NodeError>) {
+        let error = match &self.phase {
+            Phase::Mounted(_) | Phase::Unknown { .. } => {
+                NodeError::Uncertain(NodeError::Panicked.to_string())
+            }
+            Phase::Absent | Phase::Lost(_) => match self.take_away().await {
+                Ok(()) => NodeError::Panicked,
+                Err(_) => NodeError::NotCleaned(NodeError::Panicked.to_string()),
+            },
+        };
+        if matches!(self.phase, Phase::Absent) {
+            self.inner.board.remove(&self.target);
+        }
+        let _ = reply.send(error);
+    }
+
+    /// Ends the volume, whatever of it is there.
+    async fn end(&mut self) -> Result<(), NodeError> {
+        let plan = match std::mem::replace(&mut self.phase, Phase::Absent) {
+            // Dropping it ends the subscription.
+            Phase::Mounted(mounted) => mounted.spec.plan,
+            Phase::Lost(spec) => spec.plan,
+            Phase::Absent | Phase::Unknown { .. } => None,
+        };
+        if let Some(plan) = plan {
+            self.inner.backend.released(&plan);
+        }
+        self.take_away().await?;
+        self.inner.board.remove(&self.target);
+        Ok(())
     }
 
     /// Unmounts whatever of ours is at the target and removes directory and state; nothing of it need exist.
@@ -482,29 +292,32 @@ impl<B: Backend> Actor<B> {
     }
 }
 
-/// What a publish finds at its target.
-enum Found {
-    Nothing,
-    Healthy,
-    Broken,
-}
-
-async fn happening<P>(phase: &mut Phase<P>) -> Happening {
-    if let Phase::Mounted(mounted) = phase {
-        if let Some(at) = mounted.sweep_at {
-            tokio::time::sleep_until(at).await;
-            return Happening::SweepDue;
-        }
-        if let Some(updates) = &mut mounted.updates {
-            return Happening::Update(updates.next().await);
-        }
+/// What a volume does without a command.
+async fn happening<P>(phase: &mut Phase<P>) -> Next<P> {
+    let Phase::Mounted(mounted) = phase else {
+        return std::future::pending().await;
+    };
+    if let Some(at) = mounted.sweep_at {
+        tokio::time::sleep_until(at).await;
+        return Next::Sweep;
     }
-    std::future::pending().await
-}
-
-fn answer(reply: Reply, result: Result<Published, NodeError>) {
-    // A caller that gave up needs no answer.
-    let _ = reply.send(result);
+    let (updates, retry_at) = (&mut mounted.updates, mounted.retry_at);
+    let update = async {
+        match updates {
+            Some(updates) => updates.next().await,
+            None => std::future::pending().await,
+        }
+    };
+    let retry = async {
+        match retry_at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        update = update => Next::Update(update),
+        () = retry => Next::Sweep,
+    }
 }
 
 fn backend_error(failure: Failure) -> NodeError {
@@ -522,8 +335,17 @@ fn backend_error(failure: Failure) -> NodeError {
 fn stuck(error: BlockingError) -> NodeError {
     match error {
         // Whether the call takes effect later is unknown: kubelet shall unpublish.
-        BlockingError::Stuck => NodeError::NotCleaned(error.to_string()),
+        BlockingError::Stuck => NodeError::Uncertain(error.to_string()),
         BlockingError::Panicked => NodeError::Panicked,
+    }
+}
+
+/// Nothing is known about what is mounted: no final code (csi.md R2).
+fn uncertain(error: NodeError) -> NodeError {
+    if crate::error::is_final(error.code()) {
+        NodeError::Uncertain(error.to_string())
+    } else {
+        error
     }
 }
 

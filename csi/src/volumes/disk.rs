@@ -8,9 +8,14 @@ use rustix::io::Errno;
 use crate::digest::Digest;
 use crate::layout::Layout;
 use crate::layout::writer::{self, WriteError};
-use crate::mount::{MountError, Mounter, Occupant, TmpfsOptions, count_entries, inspect};
+use crate::mount::{
+    MountError, Mounter, Occupant, TmpfsOptions, count_entries, inspect, is_ours, mountinfo,
+};
 use crate::state::{StateStore, VolumeState};
+use crate::step;
 use crate::target::{Parent, Roots, Target};
+
+pub(crate) use super::labels::Labels;
 
 /// Most mounts stacked on one target that are taken away at once.
 const MAX_STACKED: usize = 16;
@@ -78,10 +83,7 @@ pub(crate) struct Disk {
     pub(crate) mounter: Mounter,
     pub(crate) roots: Roots,
     pub(crate) store: StateStore,
-    /// SELinux label for volumes that name none.
-    pub(crate) context: Option<String>,
-    /// Whether volumes are attached read-only.
-    pub(crate) read_only: bool,
+    pub(crate) labels: Labels,
 }
 
 impl Disk {
@@ -128,11 +130,12 @@ impl Disk {
         mut state: VolumeState,
     ) -> Result<u64, DiskError> {
         let parent = self.parent(target)?.ok_or(DiskError::NoParent)?;
+        let (context, read_only) = self.labels.of_mount(state.context.as_deref());
         let options = TmpfsOptions {
             size: layout.tmpfs_size(),
             inodes: layout.tmpfs_inodes(),
-            context: state.context.clone().or_else(|| self.context.clone()),
-            read_only: self.read_only,
+            context,
+            read_only,
         };
         let built = self.mounter.build(&options, |root| {
             writer::prepare_root(root, layout.ownership())?;
@@ -225,7 +228,9 @@ impl Disk {
     /// Removes the target directory and then the state; both may be gone already. Never removes what is not empty.
     pub(crate) fn forget(&self, target: &Target) -> Result<(), DiskError> {
         if let Some(parent) = self.parent(target)? {
-            match rustix::fs::unlinkat(parent.fd(), parent.name(), AtFlags::REMOVEDIR) {
+            let removed = rustix::fs::unlinkat(parent.fd(), parent.name(), AtFlags::REMOVEDIR);
+            step::reached("remove the target directory");
+            match removed {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {
                     return Err(DiskError::NotEmpty(count_entries(&parent)?));
@@ -264,6 +269,15 @@ impl Disk {
             inodes: stat.f_files,
             free_inodes: stat.f_ffree,
         })
+    }
+
+    /// Volumes of this driver that are mounted, with the ids of their mounts.
+    pub(crate) fn mounted(&self) -> Result<Vec<(Target, u64)>, DiskError> {
+        let mounts = mountinfo::read().map_err(DiskError::State)?;
+        let ours = mounts.iter().filter(|mount| is_ours(mount));
+        Ok(ours
+            .filter_map(|mount| Some((self.roots.parse_canonical(&mount.point)?, mount.id)))
+            .collect())
     }
 
     pub(crate) fn parent(&self, target: &Target) -> Result<Option<Parent>, DiskError> {

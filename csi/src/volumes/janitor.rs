@@ -1,12 +1,13 @@
 //! Volumes that kubelet forgot are unpublished in its place (csi.md 7.5).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Volumes;
+use super::{Inner, Volumes, recovery};
 use crate::backend::Backend;
 use crate::board::VolumeHealth;
 use crate::target::Target;
@@ -40,6 +41,7 @@ pub(super) async fn sweep<B: Backend>(
     suspects: &HashSet<Target>,
 ) -> HashSet<Target> {
     let inner = &volumes.0;
+    find_strays(inner).await;
     let targets = inner.board.targets();
     let disk = inner.disk.clone();
     let forgotten = inner
@@ -63,14 +65,15 @@ pub(super) async fn sweep<B: Backend>(
         .filter(idle)
         .take(MAX_PER_RUN)
     {
-        match volumes.unpublish(target, Instant::now() + TIMEOUT).await {
-            Ok(()) => {
+        match volumes.reap(target, Instant::now() + TIMEOUT).await {
+            Ok(true) => {
                 tracing::info!(
                     target = target.path(),
                     "a volume that kubelet forgot was removed"
                 );
                 inner.metrics.orphan("unpublished");
             }
+            Ok(false) => {}
             Err(error) => {
                 tracing::warn!(%error, target = target.path(), "failed to remove a volume that kubelet forgot");
                 inner.metrics.orphan("failed");
@@ -78,4 +81,18 @@ pub(super) async fn sweep<B: Backend>(
         }
     }
     forgotten
+}
+
+/// Mounts of ours without a task get one, so that an unpublish, or a later run, takes them away.
+async fn find_strays<B: Backend>(inner: &Arc<Inner<B>>) {
+    let disk = inner.disk.clone();
+    let mounted = match inner.blocking.run(move || disk.mounted()).await {
+        Ok(Ok(mounted)) => mounted,
+        Ok(Err(_)) | Err(_) => return,
+    };
+    for (target, mount_id) in mounted {
+        if inner.board.get(&target).is_none() {
+            recovery::adopt_stray(inner, target, mount_id);
+        }
+    }
 }

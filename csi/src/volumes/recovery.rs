@@ -53,18 +53,16 @@ pub(super) async fn recover<B: Backend>(inner: &Arc<Inner<B>>) -> Result<(), Dis
             }
             (Some(state), None) => {
                 let spec = spec(inner, &state);
-                inner.board.set(&target, lost(&state.volume_id));
                 inner.events.send(Event::VolumeLost {
                     request: spec.request.clone(),
                 });
-                inner.adopt(target, Phase::Lost(Box::new(spec)));
+                let status = lost(&state.volume_id);
+                inner.adopt(target, Phase::Lost(Box::new(spec)), status);
             }
             (None, Some(mount)) => {
                 adopted += 1;
-                inner
-                    .board
-                    .set(&target, status(String::new(), &mount, None));
-                inner.adopt(target, Phase::Unknown { mount_id: mount.id });
+                let status = status(String::new(), &mount, None);
+                inner.adopt(target, Phase::Unknown { mount_id: mount.id }, status);
             }
             (None, None) => {}
         }
@@ -87,10 +85,7 @@ fn adopt<B: Backend>(
     let age = Duration::try_from(age).unwrap_or_default();
     let now = Instant::now();
     let last_success = now.checked_sub(age).unwrap_or(now);
-    inner.board.set(
-        &target,
-        status(state.volume_id.clone(), mount, Some(last_success)),
-    );
+    let status = status(state.volume_id.clone(), mount, Some(last_success));
     let updates = spec.plan.as_ref().map(|plan| inner.backend.subscribe(plan));
     let mounted = Mounted {
         spec,
@@ -98,10 +93,11 @@ fn adopt<B: Backend>(
         content: None,
         updates,
         sweep_at: mount.untidy.then(|| now + inner.config.generation_grace),
+        retry_at: None,
         stale: false,
         last_success,
     };
-    inner.adopt(target, Phase::Mounted(Box::new(mounted)));
+    inner.adopt(target, Phase::Mounted(Box::new(mounted)), status);
 }
 
 fn spec<B: Backend>(inner: &Inner<B>, state: &VolumeState) -> Spec<B::Plan> {
@@ -132,6 +128,18 @@ fn status(volume_id: String, mount: &FoundMount, last_success: Option<Instant>) 
         inodes: mount.inodes,
         last_success,
     }
+}
+
+/// Looks after a mount of ours that nobody looks after: left by a call that hung for too long, or made by another process.
+pub(super) fn adopt_stray<B: Backend>(inner: &Arc<Inner<B>>, target: Target, mount_id: u64) {
+    let mount = FoundMount {
+        id: mount_id,
+        bytes: 0,
+        inodes: 0,
+        untidy: false,
+    };
+    let status = status(String::new(), &mount, None);
+    inner.adopt(target, Phase::Unknown { mount_id }, status);
 }
 
 /// Joins state files and mounts. Files of an earlier boot without a mount go: kubelet publishes anew.

@@ -16,6 +16,7 @@ fn ownership(grouped: bool) -> Ownership {
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
         grouped,
+        default_mode: None,
     }
 }
 
@@ -241,6 +242,30 @@ fn planted_links_are_not_followed() {
     );
     assert_eq!(listing(outside.path()), ["victim"]);
     assert_eq!(fs::read_to_string(directory.path().join("b")).unwrap(), "3");
+}
+
+/// What a container with write access planted must not freeze its volume (csi.md 6.1): a tree too deep to remove, and files in
+/// the place of links.
+#[test]
+fn what_is_planted_does_not_stop_a_rotation() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = open(directory.path());
+    write(root.as_fd(), &layout(&[("a", "1")])).unwrap();
+    let deep = vec!["d"; 40].join("/");
+    fs::create_dir_all(directory.path().join("..planted").join(deep)).unwrap();
+    fs::create_dir_all(directory.path().join("b/full")).unwrap();
+    fs::write(directory.path().join("c"), "planted").unwrap();
+    let written = write(
+        root.as_fd(),
+        &layout(&[("a", "2"), ("b", "3"), ("c", "4"), ("z", "5")]),
+    )
+    .unwrap();
+    assert!(written.untidy);
+    for (name, content) in [("a", "2"), ("b", "3"), ("c", "4"), ("z", "5")] {
+        let shown = fs::read_to_string(directory.path().join(name)).unwrap();
+        assert_eq!(shown, content, "{name}");
+    }
+    assert!(sweep(root.as_fd()).is_err(), "the sweep says what is left");
 }
 
 #[test]

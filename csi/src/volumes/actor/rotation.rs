@@ -1,46 +1,21 @@
 //! What happens to a mounted volume without a call: new content, staleness, a vanished mount.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
-use super::super::deadline_exceeded;
 use super::super::disk::DiskError;
-use super::{Actor, Phase, backend_error, lost, stuck};
+use super::{Actor, Phase, lost, stuck};
 use crate::backend::{Backend, Update};
 use crate::board::VolumeHealth;
 use crate::error::{NodeError, one_line};
 use crate::events::Event;
-use crate::layout::{Layout, Ownership};
+use crate::layout::Layout;
+
+/// From a sweep that failed to the next one.
+const SWEEP_RETRY: Duration = Duration::from_secs(300);
 
 impl<B: Backend> Actor<B> {
-    /// The mount is there and its content is not: write it again, in place.
-    pub(super) async fn repair(&mut self, deadline: Instant) -> Result<(), NodeError> {
-        let Phase::Mounted(mounted) = &mut self.phase else {
-            return Err(NodeError::Panicked);
-        };
-        let Some(plan) = mounted.spec.plan.clone() else {
-            return Err(NodeError::Panicked);
-        };
-        mounted.content = None;
-        let inner = self.inner.clone();
-        let files =
-            match tokio::time::timeout_at(deadline, inner.backend.first(&plan, deadline)).await {
-                Ok(files) => files.map_err(backend_error)?,
-                Err(_) => return Err(deadline_exceeded()),
-            };
-        let gid = mounted.spec.gid;
-        let layout = Layout::try_new(
-            files,
-            Ownership::of_group(gid),
-            inner.config.max_volume_bytes,
-        )
-        .map_err(|error| NodeError::Content(format!("{error}; change the volume's content")))?;
-        let result = self.rotate(layout).await;
-        inner
-            .metrics
-            .rotation(if result.is_ok() { "changed" } else { "failed" }, "repair");
-        result
-    }
-
     pub(super) async fn update(&mut self, update: Option<Update>) {
         let Phase::Mounted(mounted) = &mut self.phase else {
             return;
@@ -53,11 +28,11 @@ impl<B: Backend> Actor<B> {
             }
             Some(Update::Content(files)) => {
                 let gid = mounted.spec.gid;
-                let layout = match Layout::try_new(
-                    files,
-                    Ownership::of_group(gid),
-                    self.inner.config.max_volume_bytes,
-                ) {
+                // Only a plan has updates.
+                let Some(plan) = mounted.spec.plan.clone() else {
+                    return;
+                };
+                let layout = match self.layout(&plan, gid, files) {
                     Ok(layout) => layout,
                     Err(error) => {
                         self.inner.metrics.rotation("failed", "change");
@@ -101,7 +76,7 @@ impl<B: Backend> Actor<B> {
         mounted.content == Some(layout.digest())
     }
 
-    async fn rotate(&mut self, layout: Layout) -> Result<(), NodeError> {
+    pub(super) async fn rotate(&mut self, layout: Layout) -> Result<(), NodeError> {
         let Phase::Mounted(mounted) = &self.phase else {
             return Err(NodeError::Panicked);
         };
@@ -156,15 +131,18 @@ impl<B: Backend> Actor<B> {
 
     pub(super) async fn sweep(&mut self) {
         if let Phase::Mounted(mounted) = &mut self.phase {
-            mounted.sweep_at = None;
+            (mounted.sweep_at, mounted.retry_at) = (None, None);
         }
         let target = self.target.clone();
         if let Err(error) = self.on_disk(move |disk| disk.sweep(&target)).await {
             tracing::warn!(%error, target = self.target.path(), "failed to remove a volume's previous content");
+            if let Phase::Mounted(mounted) = &mut self.phase {
+                mounted.retry_at = Some(Instant::now() + SWEEP_RETRY);
+            }
         }
     }
 
-    fn stale(&mut self, reason: &str) {
+    pub(super) fn stale(&mut self, reason: &str) {
         let Phase::Mounted(mounted) = &mut self.phase else {
             return;
         };
@@ -189,7 +167,7 @@ impl<B: Backend> Actor<B> {
         }
     }
 
-    fn fresh(&mut self) {
+    pub(super) fn fresh(&mut self) {
         let Phase::Mounted(mounted) = &mut self.phase else {
             return;
         };
