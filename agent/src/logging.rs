@@ -52,7 +52,10 @@ pub fn install(level: &str) -> Result<(), Error> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::AlreadySet)
 }
 
-fn subscriber<W>(level: &str, writer: W) -> Result<impl tracing::Subscriber + Send + Sync, Error>
+pub(crate) fn subscriber<W>(
+    level: &str,
+    writer: W,
+) -> Result<impl tracing::Subscriber + Send + Sync, Error>
 where
     W: for<'w> MakeWriter<'w, Writer: Write> + Send + Sync + 'static,
 {

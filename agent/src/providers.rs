@@ -5,7 +5,9 @@
 //! provider-protocol.md 1; behaviour: 4 to 6).
 //!
 //! RBAC of the role `sync`: `get` on Secrets (clients' certificates of stores, upstream's shared one), `get`, `list`, `watch` on
-//! the one Secret with the agent's own identity. The role `node` needs none: its identities are mounted files.
+//! the one Secret with the agent's own identity, and `create` on `serviceaccounts/token` of the accounts that the administrator
+//! lists, for stores with `auth.serviceAccountRef` ([`Tokens`]). The role `node` needs none: its identities are mounted files, and
+//! it mints no tokens.
 
 mod breaker;
 mod client;
@@ -17,6 +19,7 @@ mod pool;
 mod retry;
 mod source;
 mod text;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -30,3 +33,4 @@ pub use own::OwnIdentity;
 pub use pool::{Pool, PoolSettings};
 pub use retry::RetryPolicy;
 pub use source::{ProviderSource, Providers, Unreachable};
+pub use tokens::{TokenProblem, Tokens};

@@ -25,7 +25,9 @@ use crate::admin::{self, Health, Scope};
 use crate::api_server;
 use crate::args::{AgentArgs, CertificateMode, Role};
 use crate::certificates;
-use crate::providers::{Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, Providers};
+use crate::providers::{
+    Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, Providers, Tokens,
+};
 use crate::stores::{AllowedHosts, Policy};
 use crate::templates::ApiObjects;
 
@@ -230,6 +232,11 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             namespace.clone(),
         )
     };
+    let tokens = if has_sync {
+        Tokens::through_api(client.clone())
+    } else {
+        Tokens::none()
+    };
     let provider_metrics = ProviderMetrics::default();
     provider_metrics.register(&mut registry);
     let class = controller_class.clone();
@@ -240,6 +247,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             flood_gate: enable_flood_gate,
         },
         identities,
+        tokens: Arc::new(tokens),
         pool: Pool::new(PoolSettings::default(), provider_metrics),
         timeout: provider_timeout,
     });

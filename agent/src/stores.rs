@@ -16,6 +16,7 @@
 //! RBAC: `get` on `secretstores`, `clustersecretstores`, `generators`, `clustergenerators` and `namespaces`; `list` and `watch`
 //! too for [`WatchReader`], which knows no generators.
 
+mod accounts;
 pub mod conditions;
 mod hosts;
 mod model;
@@ -25,6 +26,7 @@ pub mod validation;
 mod watching;
 pub mod wire;
 
+pub use accounts::TokenSource;
 pub use hosts::AllowedHosts;
 #[cfg(test)]
 pub(crate) use model::fixtures;

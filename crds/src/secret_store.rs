@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use provider::{
-    Auth, ClientCertificate, DEFAULT_PROVIDER_API_VERSION, ProviderConfig, ProviderRef,
-    ServiceAccountTokenRef,
+    Auth, ClientCertificate, DEFAULT_AUDIENCE, DEFAULT_PROVIDER_API_VERSION, ProviderConfig,
+    ProviderRef, ServiceAccountTokenRef,
 };
 
 use crate::conditions::Condition;

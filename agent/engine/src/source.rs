@@ -60,6 +60,22 @@ pub trait Source: Send + Sync {
         find: &Find,
     ) -> impl Future<Output = Result<SecretData, FetchError>> + Send;
 
+    /// What values of these stores rest on: the stores as they are now, provided that `caller` may use them. Whoever keeps values
+    /// asks before fetching them, and again before handing them out, and fetches anew where the answer is another
+    /// (`pushsecret-and-stores.md` SB-26). Nothing is asked of a provider. Sources whose stores do not change all stand alike.
+    ///
+    /// # Errors
+    ///
+    /// A store is gone, denies the caller, or cannot be used; never [`FetchError::NoSecret`].
+    fn standing(
+        &self,
+        caller: &Caller,
+        stores: &[&SecretStoreRef],
+    ) -> impl Future<Output = Result<Standing, FetchError>> + Send {
+        let _ = (caller, stores);
+        std::future::ready(Ok(Standing::default()))
+    }
+
     /// Has new values made for `spec.dataFrom[entry]`. Each call makes others, so a source never repeats one by itself, and the
     /// engine asks once for each entry (P-RT-2). Sources without generators refuse.
     ///
@@ -95,6 +111,10 @@ pub trait Source: Send + Sync {
         std::future::ready(Ok(()))
     }
 }
+
+/// What values rest on: UID and generation of each store, in the order of the question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing(pub Vec<(String, Option<i64>)>);
 
 /// What a generator made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

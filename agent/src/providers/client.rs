@@ -21,6 +21,7 @@ use super::error::{CallError, Cause, Method};
 use super::pool::Pooled;
 use super::retry::RetryPolicy;
 use super::text::sanitise;
+use super::tokens::Bearer;
 use crate::stores::wire::{GeneratorTarget, Target};
 
 /// Longest wait for an answer about health (provider-protocol.md 7).
@@ -38,6 +39,8 @@ pub struct Client {
     pooled: Arc<Pooled>,
     timeout: Duration,
     retry: RetryPolicy,
+    /// The token that accompanies every call, if the store names one.
+    bearer: Option<Bearer>,
 }
 
 /// What a provider says about its configuration object.
@@ -74,11 +77,17 @@ pub enum Health {
 }
 
 impl Client {
-    pub(crate) fn new(pooled: Arc<Pooled>, timeout: Duration, retry: RetryPolicy) -> Self {
+    pub(crate) fn new(
+        pooled: Arc<Pooled>,
+        timeout: Duration,
+        retry: RetryPolicy,
+        bearer: Option<Bearer>,
+    ) -> Self {
         Self {
             pooled,
             timeout,
             retry,
+            bearer,
         }
     }
 
@@ -395,11 +404,16 @@ impl Client {
         loop {
             let deadline = end.min(Instant::now() + self.timeout);
             let mut request = Request::new(request.clone());
-            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             let connection = self.pooled.connection.clone();
-            let error = match timeout_at(deadline, attempt(connection, request)).await {
+            let made = async {
+                self.sign(method, &mut request).await?;
+                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+                let answer = attempt(connection, request).await;
+                answer.map_err(|status| self.failure(method, &status))
+            };
+            let error = match timeout_at(deadline, made).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) => CallError::from_status(method, &status, &self.pooled.connection),
+                Ok(Err(error)) => error,
                 // What the attempt before said tells more than that the rest of the time was too short.
                 Err(_) => before.unwrap_or_else(|| CallError::timeout(method, self.timeout)),
             };
@@ -418,6 +432,30 @@ impl Client {
             self.pooled.metrics.retried(&self.pooled.target, method);
             sleep(pause).await;
         }
+    }
+
+    /// Adds the token, if the store names one. The connection sends nothing before it knows the provider (SB-28, SB-29).
+    async fn sign<Q>(&self, method: Method, request: &mut Request<Q>) -> Result<(), CallError> {
+        let Some(bearer) = &self.bearer else {
+            return Ok(());
+        };
+        let signed = bearer.sign(request.metadata_mut()).await;
+        signed.map_err(|problem| CallError::no_token(method, &problem))
+    }
+
+    fn failure(&self, method: Method, status: &Status) -> CallError {
+        let error = CallError::from_status(method, status, &self.pooled.connection);
+        let is_unknown = matches!(
+            error.cause,
+            Cause::Status {
+                code: Code::Unauthenticated,
+                ..
+            }
+        );
+        if let Some(bearer) = self.bearer.as_ref().filter(|_| is_unknown) {
+            bearer.refused();
+        }
+        error
     }
 }
 

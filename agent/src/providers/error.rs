@@ -9,6 +9,7 @@ use tonic_types::StatusExt as _;
 
 use super::breaker::Refusal;
 use super::text::sanitise;
+use super::tokens::TokenProblem;
 
 /// Longest wait that a provider may ask for. Its answer may name any number of seconds, and clocks end.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -81,6 +82,11 @@ pub enum Cause {
         /// The failure that was seen last.
         last_failure: String,
     },
+    /// There is no token for the account that the store names: nothing was sent.
+    NoToken {
+        /// Whether it may come without anyone's doing.
+        is_transient: bool,
+    },
     /// No connection could be made, or it was refused.
     Connect(ConnectError),
     /// The connection broke.
@@ -125,6 +131,16 @@ impl CallError {
             text: format!("circuit breaker is open: {last_failure}"),
             cause: Cause::BreakerOpen { last_failure },
             retry_after: Some(retry_after),
+        }
+    }
+
+    pub(crate) fn no_token(method: Method, problem: &TokenProblem) -> Self {
+        let is_transient = matches!(problem, TokenProblem::Unread(_));
+        Self {
+            method,
+            cause: Cause::NoToken { is_transient },
+            text: sanitise(&problem.to_string()),
+            retry_after: None,
         }
     }
 
@@ -224,7 +240,10 @@ impl CallError {
                 )
             }
             Cause::Timeout => true,
-            Cause::NoSecret | Cause::BreakerOpen { .. } | Cause::Undecodable => false,
+            Cause::NoSecret
+            | Cause::BreakerOpen { .. }
+            | Cause::NoToken { .. }
+            | Cause::Undecodable => false,
         }
     }
 
@@ -244,8 +263,10 @@ impl CallError {
                 code: Code::DeadlineExceeded,
                 ..
             } => false,
+            // Without a token nobody asked it, so that nothing is known of the provider.
             Cause::NoSecret
             | Cause::BreakerOpen { .. }
+            | Cause::NoToken { .. }
             | Cause::Undecodable
             | Cause::Status { .. } => true,
         }
@@ -259,7 +280,11 @@ impl CallError {
                 FailureClass::Unavailable
             }
             Cause::Timeout => FailureClass::Timeout,
-            Cause::Undecodable => FailureClass::Configuration,
+            Cause::NoToken { is_transient: true } => FailureClass::Unavailable,
+            Cause::NoToken {
+                is_transient: false,
+            }
+            | Cause::Undecodable => FailureClass::Configuration,
             Cause::NoSecret => FailureClass::Provider,
             Cause::Status { code, .. } => match code {
                 Code::Unauthenticated | Code::PermissionDenied => FailureClass::Unauthorized,
@@ -287,6 +312,7 @@ impl CallError {
         match &self.cause {
             Cause::NoSecret => "NOT_FOUND",
             Cause::BreakerOpen { .. } | Cause::Connect(_) | Cause::Lost => "UNAVAILABLE",
+            Cause::NoToken { .. } => "UNAUTHENTICATED",
             Cause::Timeout => "DEADLINE_EXCEEDED",
             Cause::Undecodable => "INTERNAL",
             Cause::Status { code, .. } => code_name(*code),
@@ -312,6 +338,7 @@ impl CallError {
                 Code::Unauthenticated => "unauthorized",
                 _ => "unknown",
             },
+            Cause::NoToken { .. } => "unauthorized",
             Cause::NoSecret | Cause::Undecodable => "unknown",
         }
     }

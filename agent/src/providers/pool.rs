@@ -57,6 +57,16 @@ struct PoolKey {
     address: Address,
     identity: Fingerprint,
     server_name: Option<String>,
+    auth: AuthMode,
+}
+
+/// What a provider is shown beside the certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum AuthMode {
+    /// Nothing.
+    Certificate,
+    /// A token with every call.
+    Token,
 }
 
 /// A connection and what is known about the provider behind it.
@@ -94,11 +104,13 @@ impl Pool {
         address: &Address,
         identity: &Identity,
         server_name: Option<&str>,
+        auth: AuthMode,
     ) -> Result<Arc<Pooled>, OpenError> {
         let key = PoolKey {
             address: address.clone(),
             identity: identity.fingerprint(),
             server_name: server_name.map(str::to_owned),
+            auth,
         };
         let now = Instant::now();
         let Shared {

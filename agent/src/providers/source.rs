@@ -6,17 +6,19 @@ use std::time::Duration;
 use latchkey_crds::external_secret::{
     ConversionStrategy, Find, GeneratorRef, RemoteRef, SecretStoreRef, StoreApi, StoreKind,
 };
-use latchkey_crds::secret_store::Capabilities;
+use latchkey_crds::secret_store::{AuthenticationScope, Capabilities};
 use latchkey_engine::source::{
-    Caller, FailureClass, FetchError, GenerateError, Generated, GeneratedState, Source,
+    Caller, FailureClass, FetchError, GenerateError, Generated, GeneratedState, Source, Standing,
 };
 use latchkey_proto::provider::v1::{ExternalSecretDataRemoteRef, ExternalSecretFind, FindName};
 use latchkey_secret::{SecretData, SecretValue};
 
 use super::client::Client;
+use super::error::{CallError, Cause};
 use super::identities::{Identities, IdentityProblem};
-use super::pool::Pool;
+use super::pool::{AuthMode, Pool};
 use super::retry::RetryPolicy;
+use super::tokens::{TokenProblem, Tokens};
 use crate::stores::wire::{self, Target};
 use crate::stores::{Policy, ReadError, Store, StoreKey, StoreReader, Usable, conditions};
 
@@ -26,6 +28,8 @@ pub struct Providers {
     pub policy: Policy,
     /// Which identity is shown.
     pub identities: Identities,
+    /// The tokens that accompany calls.
+    pub tokens: Arc<Tokens>,
     /// The connections.
     pub pool: Pool,
     /// Longest time of one attempt; `--provider-timeout`.
@@ -37,6 +41,14 @@ pub struct Providers {
 pub struct ProviderSource<R> {
     reader: Arc<R>,
     providers: Arc<Providers>,
+    /// Whether stores may name a ServiceAccount whose token accompanies their calls.
+    has_tokens: bool,
+}
+
+/// What is asked, and whether the provider's object for it is the caller's own.
+struct Aim {
+    wire: Target,
+    is_callers: bool,
 }
 
 /// Why a provider cannot be called.
@@ -45,6 +57,9 @@ pub enum Unreachable {
     /// There is no identity to show.
     #[error(transparent)]
     Identity(#[from] IdentityProblem),
+    /// There is no token for the account that the store names.
+    #[error(transparent)]
+    Token(#[from] TokenProblem),
     /// The name to verify cannot be verified.
     #[error("{0}")]
     Open(String),
@@ -58,14 +73,27 @@ impl Providers {
     /// [`Unreachable`].
     pub async fn client(&self, store: &Usable) -> Result<Client, Unreachable> {
         let identity = self.identities.resolve(store).await?;
+        let bearer = store.token.as_ref().map(|token| self.tokens.bearer(token));
+        let auth = match &bearer {
+            None => AuthMode::Certificate,
+            Some(bearer) => {
+                bearer.ensure().await?;
+                AuthMode::Token
+            }
+        };
         let pooled = self
             .pool
-            .get(&store.address, &identity, store.server_name.as_deref())
+            .get(
+                &store.address,
+                &identity,
+                store.server_name.as_deref(),
+                auth,
+            )
             .map_err(|error| Unreachable::Open(error.to_string()))?;
         let retry = store
             .retry
             .map_or_else(RetryPolicy::default, RetryPolicy::from);
-        Ok(Client::new(pooled, self.timeout, retry))
+        Ok(Client::new(pooled, self.timeout, retry, bearer))
     }
 }
 
@@ -73,7 +101,21 @@ impl<R: StoreReader> ProviderSource<R> {
     /// Fetches with the stores of `reader`.
     #[must_use]
     pub fn new(reader: Arc<R>, providers: Arc<Providers>) -> Self {
-        Self { reader, providers }
+        Self {
+            reader,
+            providers,
+            has_tokens: true,
+        }
+    }
+
+    /// Fetches for volumes: what a node mounts never rests on a token that the agent would have to mint, so that it does not
+    /// matter whether the node's identity is the sync role's too. Stores that name a ServiceAccount are refused.
+    #[must_use]
+    pub fn for_volumes(reader: Arc<R>, providers: Arc<Providers>) -> Self {
+        Self {
+            has_tokens: false,
+            ..Self::new(reader, providers)
+        }
     }
 
     /// Everything before the call of a store.
@@ -81,10 +123,14 @@ impl<R: StoreReader> ProviderSource<R> {
         &self,
         caller: &Caller,
         reference: &SecretStoreRef,
-    ) -> Result<(Client, Target), FetchError> {
+    ) -> Result<(Client, Aim), FetchError> {
         let key = key_of(caller, reference)?;
         let (store, client) = self.open(caller, &key).await?;
-        Ok((client, wire::for_caller(&store, &caller.namespace)))
+        let aim = Aim {
+            wire: wire::for_caller(&store, &caller.namespace),
+            is_callers: key.is_cluster() && store.scope == AuthenticationScope::ManifestNamespace,
+        };
+        Ok((client, aim))
     }
 
     /// The store or generator, its rules in order, the identity and the connection.
@@ -93,22 +139,8 @@ impl<R: StoreReader> ProviderSource<R> {
         caller: &Caller,
         key: &StoreKey,
     ) -> Result<(Arc<Store>, Client), FetchError> {
-        let store = self
-            .reader
-            .store(key)
-            .await
-            .map_err(|error| could_not_get(key, &error))?;
-        let policy = self.policy();
-        if !policy.manages(&store) {
-            let what = noun(key);
-            return Err(failed(
-                FailureClass::Denied,
-                format!("can not reference unmanaged {what}"),
-            ));
-        }
-        self.admit(caller, &store).await?;
-        let usable = self.check(&store)?;
-        if !policy.gate(&store) {
+        let (store, usable) = self.admitted(caller, key).await?;
+        if !self.policy().gate(&store) {
             let class = match store.ready() {
                 Some(_) => FailureClass::StoreNotReady,
                 None => FailureClass::StoreNotValidated,
@@ -123,6 +155,29 @@ impl<R: StoreReader> ProviderSource<R> {
         }
         let client = self.client(key, &usable).await?;
         Ok((store, client))
+    }
+
+    /// The store or generator as it is now, if the caller may use it at all.
+    async fn admitted(
+        &self,
+        caller: &Caller,
+        key: &StoreKey,
+    ) -> Result<(Arc<Store>, Usable), FetchError> {
+        let store = self
+            .reader
+            .store(key)
+            .await
+            .map_err(|error| could_not_get(key, &error))?;
+        if !self.policy().manages(&store) {
+            let what = noun(key);
+            return Err(failed(
+                FailureClass::Denied,
+                format!("can not reference unmanaged {what}"),
+            ));
+        }
+        self.admit(caller, &store).await?;
+        let usable = self.check(&store)?;
+        Ok((store, usable))
     }
 
     /// The connection of a store or generator whose readiness and conditions do not matter.
@@ -141,23 +196,33 @@ impl<R: StoreReader> ProviderSource<R> {
     }
 
     fn check(&self, store: &Store) -> Result<Usable, FetchError> {
-        self.policy().check(store).map_err(|error| {
+        let usable = self.policy().check(store).map_err(|error| {
             failed(
                 FailureClass::Configuration,
                 format!("{} cannot be used: {error}", store.key),
             )
-        })
+        })?;
+        if usable.token.is_some() && !self.has_tokens {
+            return Err(failed(
+                FailureClass::Configuration,
+                format!(
+                    "{} cannot be used for volumes: spec.providerConfig.auth.serviceAccountRef needs a token, and nodes make none; \
+                     have it delivered as a Secret, or use a store without serviceAccountRef",
+                    store.key
+                ),
+            ));
+        }
+        Ok(usable)
     }
 
     async fn client(&self, key: &StoreKey, usable: &Usable) -> Result<Client, FetchError> {
         self.providers.client(usable).await.map_err(|error| {
             let class = match error {
-                Unreachable::Identity(IdentityProblem::Pending(_) | IdentityProblem::Unread(_)) => {
-                    FailureClass::Unavailable
-                }
-                Unreachable::Identity(IdentityProblem::Wrong(_)) | Unreachable::Open(_) => {
-                    FailureClass::Configuration
-                }
+                Unreachable::Identity(IdentityProblem::Pending(_) | IdentityProblem::Unread(_))
+                | Unreachable::Token(TokenProblem::Unread(_)) => FailureClass::Unavailable,
+                Unreachable::Identity(IdentityProblem::Wrong(_))
+                | Unreachable::Token(TokenProblem::Wrong(_))
+                | Unreachable::Open(_) => FailureClass::Configuration,
             };
             failed(class, format!("{key} cannot be used: {error}"))
         })
@@ -208,7 +273,8 @@ impl<R: StoreReader> Source for ProviderSource<R> {
         remote: &RemoteRef,
     ) -> Result<SecretValue, FetchError> {
         let (client, target) = self.prepare(caller, store).await?;
-        Ok(client.get_secret(&target, remote_of(remote)).await?)
+        let answer = client.get_secret(&target.wire, remote_of(remote)).await;
+        answer.map_err(|error| target.located(error))
     }
 
     async fn secret_map(
@@ -218,7 +284,8 @@ impl<R: StoreReader> Source for ProviderSource<R> {
         remote: &RemoteRef,
     ) -> Result<SecretData, FetchError> {
         let (client, target) = self.prepare(caller, store).await?;
-        Ok(client.get_secret_map(&target, remote_of(remote)).await?)
+        let answer = client.get_secret_map(&target.wire, remote_of(remote)).await;
+        answer.map_err(|error| target.located(error))
     }
 
     async fn find(
@@ -228,7 +295,23 @@ impl<R: StoreReader> Source for ProviderSource<R> {
         find: &Find,
     ) -> Result<SecretData, FetchError> {
         let (client, target) = self.prepare(caller, store).await?;
-        Ok(client.get_all_secrets(&target, find_of(find)).await?)
+        let answer = client.get_all_secrets(&target.wire, find_of(find)).await;
+        answer.map_err(|error| target.located(error))
+    }
+
+    /// Readiness does not count: a value that was fetched a while ago is no worse for the provider being away now.
+    async fn standing(
+        &self,
+        caller: &Caller,
+        stores: &[&SecretStoreRef],
+    ) -> Result<Standing, FetchError> {
+        let mut marks = Vec::with_capacity(stores.len());
+        for reference in stores {
+            let key = key_of(caller, reference)?;
+            let (store, _) = self.admitted(caller, &key).await?;
+            marks.push((store.uid.clone(), store.generation));
+        }
+        Ok(Standing(marks))
     }
 
     async fn generate(
@@ -242,6 +325,38 @@ impl<R: StoreReader> Source for ProviderSource<R> {
 
     async fn revoke(&self, namespace: &str, state: &GeneratedState) -> Result<(), FetchError> {
         self.unmake(namespace, state).await
+    }
+}
+
+// === impl Aim ===
+
+impl Aim {
+    /// Where each tenant has an object of its own, the error must say which one was meant: there is no other to fall back to
+    /// (P-NS-1, SB-12).
+    fn located(&self, error: CallError) -> FetchError {
+        let is_about_object = matches!(
+            error.class(),
+            FailureClass::Configuration | FailureClass::Provider | FailureClass::Unauthorized
+        ) && error.cause != Cause::NoSecret;
+        match FetchError::from(error) {
+            FetchError::Failed {
+                class,
+                message,
+                retry_after,
+            } if self.is_callers && is_about_object => {
+                let object = &self.wire.provider_ref;
+                let message = format!(
+                    "{} \"{}\" of namespace \"{}\": {message}",
+                    object.kind, object.name, object.namespace
+                );
+                FetchError::Failed {
+                    class,
+                    message,
+                    retry_after,
+                }
+            }
+            other => other,
+        }
     }
 }
 

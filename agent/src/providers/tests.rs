@@ -1,8 +1,10 @@
 //! Calls over real sockets with real TLS. The provider is a few lines of `tonic` that does as it is told.
 
+mod boundaries;
 mod calls;
 mod generators;
 mod identities;
 mod ladder;
 mod server;
 mod source;
+mod tokens;

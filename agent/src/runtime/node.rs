@@ -119,7 +119,7 @@ impl Node {
             WatchSettings::default(),
             &stop,
         ));
-        let source = Arc::new(ProviderSource::new(reader, providers));
+        let source = Arc::new(ProviderSource::for_volumes(reader, providers));
         let reporter = Reporter {
             controller: String::from("latchkey"),
             instance: Some(node_name),

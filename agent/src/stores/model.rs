@@ -170,7 +170,7 @@ impl Store {
         let account = auth.and_then(|auth| {
             auth.service_account_ref
                 .as_ref()
-                .filter(|account| account.name.as_deref().is_some_and(|name| !name.is_empty()))
+                .filter(|account| account.is_set())
         });
         let own = self.key.namespace.as_str();
         let references = [

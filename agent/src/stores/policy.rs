@@ -5,6 +5,7 @@ use std::time::Duration;
 use latchkey_crds::conditions::{ConditionStatus, store_reasons};
 use latchkey_transport::Address;
 
+use super::accounts::{self, TokenSource};
 use super::conditions;
 use super::hosts::AllowedHosts;
 use super::model::Store;
@@ -27,6 +28,8 @@ pub struct Usable {
     pub address: Address,
     /// The Secret with its own client certificate, if it names one.
     pub certificate: Option<CertificateSource>,
+    /// Whose token accompanies its calls, if it names an account.
+    pub token: Option<TokenSource>,
     /// Name that the provider's certificate must carry instead of the host.
     pub server_name: Option<String>,
     /// How calls are repeated, if the store says so.
@@ -120,13 +123,7 @@ impl Policy {
 
         let mut violations = store.namespace_violations();
         let auth = config.auth.as_ref();
-        let has_account = auth
-            .and_then(|auth| auth.service_account_ref.as_ref()?.name.as_deref())
-            .is_some_and(|name| !name.is_empty());
-        if has_account {
-            violations
-                .push("spec.providerConfig.auth.serviceAccountRef is not supported yet".into());
-        }
+        violations.extend(accounts::violations(store));
         let api_version = config.provider_ref.api_version();
         if let Some(violation) = api_version_violation(api_version) {
             violations.push(format!(
@@ -188,6 +185,7 @@ impl Policy {
         Ok(Usable {
             address,
             certificate: source,
+            token: TokenSource::of(store),
             server_name: certificate.and_then(|certificate| certificate.server_name.clone()),
             retry,
         })
@@ -245,11 +243,38 @@ mod tests {
             ),
             (
                 namespaced(
-                    json!({"auth": {"serviceAccountRef": {"name": "a"}}}),
+                    json!({"auth": {"serviceAccountRef": {"name": "a", "namespace": "team-b"}}}),
                     json!({}),
                 ),
                 "InvalidStoreConfiguration",
-                "serviceAccountRef is not supported yet",
+                "serviceAccountRef.namespace must be empty or \"team-a\"",
+            ),
+            (
+                cluster(
+                    json!({"providerRef": {"namespace": "p"}, "auth": {"serviceAccountRef": {"name": "a"}}}),
+                    json!({}),
+                ),
+                "InvalidStoreConfiguration",
+                "serviceAccountRef.namespace is required",
+            ),
+            // SB-29.
+            (
+                namespaced(
+                    json!({"auth": {"serviceAccountRef": {
+                        "name": "a", "audiences": ["bao", "https://kubernetes.default.svc"],
+                    }}}),
+                    json!({}),
+                ),
+                "InvalidStoreConfiguration",
+                "serviceAccountRef.audiences[1] \"https://kubernetes.default.svc\" is the API server's",
+            ),
+            (
+                namespaced(
+                    json!({"auth": {"serviceAccountRef": {"name": "a", "audiences": [""]}}}),
+                    json!({}),
+                ),
+                "InvalidStoreConfiguration",
+                "serviceAccountRef.audiences[0] is empty",
             ),
             (
                 namespaced(json!({"providerRef": {"apiVersion": "v1"}}), json!({})),
@@ -326,7 +351,10 @@ mod tests {
             .check(&namespaced(json!({}), json!({})))
             .unwrap();
         assert_eq!(plain.address.to_string(), "provider-bao.secrets.svc:8080");
-        assert_eq!((plain.certificate, plain.retry), (None, None));
+        assert_eq!(
+            (plain.certificate, plain.retry, plain.token),
+            (None, None, None)
+        );
 
         let store = namespaced(
             json!({"auth": {

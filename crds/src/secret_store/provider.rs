@@ -74,7 +74,10 @@ pub struct ClientCertificate {
     pub server_name: Option<String>,
 }
 
-/// A ServiceAccount whose token accompanies every call.
+/// Audience of a token whose store names none (provider-protocol.md P-TLS-5).
+pub const DEFAULT_AUDIENCE: &str = "external-secrets-provider";
+
+/// A ServiceAccount whose token accompanies every call. It needs no rights of its own, and should have none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountTokenRef {
@@ -86,8 +89,9 @@ pub struct ServiceAccountTokenRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = DNS_LABEL), length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// Audiences of the token.
+    /// Who may accept the token. Default `external-secrets-provider`. Audiences of the API server are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 512)))]
     pub audiences: Vec<String>,
 }
 
@@ -122,6 +126,25 @@ pub struct ProviderRef {
 
 fn default_api_version() -> Option<String> {
     Some(DEFAULT_PROVIDER_API_VERSION.to_owned())
+}
+
+// === impl ServiceAccountTokenRef ===
+
+impl ServiceAccountTokenRef {
+    /// Whether it names an account; one that does not means no token (pushsecret-and-stores.md AMB-08).
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.name.as_deref().is_some_and(|name| !name.is_empty())
+    }
+
+    /// Who may accept the token; [`DEFAULT_AUDIENCE`] if none is given.
+    #[must_use]
+    pub fn audiences(&self) -> Vec<String> {
+        if self.audiences.is_empty() {
+            return vec![DEFAULT_AUDIENCE.to_owned()];
+        }
+        self.audiences.clone()
+    }
 }
 
 // === impl ProviderRef ===

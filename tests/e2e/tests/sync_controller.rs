@@ -12,6 +12,8 @@ mod refresh;
 mod support;
 #[path = "sync_controller/templates.rs"]
 mod templates;
+#[path = "sync_controller/tokens.rs"]
+mod tokens;
 
 use std::time::Duration;
 

@@ -35,6 +35,7 @@ fn usable(provider: &Provider) -> Usable {
     Usable {
         address: provider.address().parse().unwrap(),
         certificate: None,
+        token: None,
         server_name: None,
         retry: None,
     }

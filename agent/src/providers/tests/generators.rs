@@ -17,7 +17,7 @@ use crate::providers::ProviderSource;
 use crate::stores::validation::examine;
 use crate::stores::{AllowedHosts, Store};
 
-fn generator(namespace: &str, address: &str, rest: Value) -> Store {
+pub(super) fn generator(namespace: &str, address: &str, rest: Value) -> Store {
     let object = object(
         json!({"name": "pass", "namespace": namespace, "uid": "u", "generation": 1}),
         address,
@@ -38,7 +38,7 @@ fn cluster_generator(address: &str, mut rest: Value) -> Store {
     )
 }
 
-fn reference(kind: &str) -> GeneratorRef {
+pub(super) fn reference(kind: &str) -> GeneratorRef {
     GeneratorRef {
         api_version: latchkey_crds::generator::API_VERSION.into(),
         kind: kind.into(),

@@ -28,6 +28,7 @@ fn usable(namespace: &str, name: &str) -> Usable {
             cert_key: None,
             key_key: None,
         }),
+        token: None,
         server_name: None,
         retry: None,
     }

@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 
-use crate::providers::{Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, Providers};
+use crate::providers::{
+    Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, Providers, Tokens,
+};
 use crate::stores::{AllowedHosts, Policy};
 
 /// An authority that issues to both ends.
@@ -51,7 +53,7 @@ impl Authority {
         Identity::from_pem(ca.as_bytes(), certificate.as_bytes(), key.as_bytes()).unwrap()
     }
 
-    fn server(&self) -> Identity {
+    pub(super) fn server(&self) -> Identity {
         let [ca, certificate, key] = self.pem(&["localhost"], ExtendedKeyUsagePurpose::ServerAuth);
         Identity::from_pem(ca.as_bytes(), certificate.as_bytes(), key.as_bytes()).unwrap()
     }
@@ -75,6 +77,8 @@ pub(super) struct Script {
     pub(super) cleanup: Mutex<Option<Answer<()>>>,
     /// Reference, source namespace and, of a Generate, the attempt; of a Cleanup, the state.
     pub(super) generators: Mutex<Vec<(generator::GeneratorRef, String, Vec<u8>)>>,
+    /// The header `authorization` of every request, those for health included.
+    pub(super) authorizations: Mutex<Vec<Option<String>>>,
     pub(super) delay: Mutex<Duration>,
     pub(super) cancelled: AtomicUsize,
     counts: Mutex<HashMap<&'static str, usize>>,
@@ -344,7 +348,15 @@ impl Provider {
         let store = (!matches!(serves, Serves::HealthOnly)).then_some(store);
         let generators = GeneratorProviderServer::new(Service(script.clone()));
         let generators = (!matches!(serves, Serves::HealthOnly)).then_some(generators);
+        let heard = script.clone();
+        let listening = move |request: Request<()>| {
+            let header = request.metadata().get("authorization");
+            let header = header.map(|header| header.to_str().unwrap_or("?").to_owned());
+            heard.authorizations.lock().push(header);
+            Ok(request)
+        };
         let server = tonic::transport::Server::builder()
+            .layer(tonic::service::InterceptorLayer::new(listening))
             .add_optional_service(health)
             .add_optional_service(store)
             .add_optional_service(generators);
@@ -386,6 +398,7 @@ pub(super) fn providers_with(authority: Option<&Authority>, timeout: Duration) -
             ..Policy::default()
         },
         identities: Identities::from_files(own, "/nonexistent".into(), "latchkey".into()),
+        tokens: Arc::new(Tokens::none()),
         pool: Pool::new(PoolSettings::default(), ProviderMetrics::default()),
         timeout,
     }

@@ -103,7 +103,7 @@ pub(super) fn caller(namespace: &str) -> Caller {
     }
 }
 
-fn reference(kind: &str) -> SecretStoreRef {
+pub(super) fn reference(kind: &str) -> SecretStoreRef {
     serde_json::from_value(json!({
         "apiVersion": "secretstore.external-secrets.io/v2alpha1",
         "kind": kind,
@@ -112,7 +112,7 @@ fn reference(kind: &str) -> SecretStoreRef {
     .unwrap()
 }
 
-fn remote() -> RemoteRef {
+pub(super) fn remote() -> RemoteRef {
     serde_json::from_value(
         json!({"key": "/app/Db", "property": "pass", "version": "3", "metadataPolicy": "Fetch"}),
     )
@@ -360,11 +360,9 @@ async fn rules_refuse_before_anything_is_sent() {
             "ClusterSecretStore \"bao\" is write-only",
         ),
         (
-            Some(with(
-                json!({"auth": {"serviceAccountRef": {"name": "a", "namespace": "p"}}}),
-            )),
+            Some(with(json!({"auth": {"serviceAccountRef": {"name": "a"}}}))),
             FailureClass::Configuration,
-            "serviceAccountRef is not supported yet",
+            "serviceAccountRef.namespace is required",
         ),
         (
             Some(cluster("unix:///p", provider_namespace.clone())),
@@ -426,7 +424,7 @@ async fn namespaced_store_is_looked_up_beside_its_caller_only() {
 
 #[tokio::test]
 async fn other_apis_are_refused_without_fall_back() {
-    // B5, SB-34.
+    // B5, SB-34. SB-31: stores of the API v1 are refused, so that they can break none of the statements.
     let authority = Authority::new();
     let held = Arc::new(Held::default());
     held.add(namespaced("team-a", "localhost:1", json!({})));

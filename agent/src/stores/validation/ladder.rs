@@ -6,7 +6,7 @@ use latchkey_crds::conditions::{ConditionStatus, store_reasons};
 use latchkey_crds::secret_store::Capabilities;
 use tonic::Code;
 
-use crate::providers::{CallError, Capability, Cause, Client, Health, Providers};
+use crate::providers::{CallError, Capability, Cause, Client, Health, Providers, Unreachable};
 use crate::stores::{Store, Usable, wire};
 
 /// What was found out about a store.
@@ -58,13 +58,14 @@ pub async fn examine(providers: &Providers, store: &Store) -> Finding {
         Ok(usable) => usable,
         Err(error) => return Finding::failed(error.reason, error.message),
     };
-    // 2. TLS material. Whoever validates has a pace of its own, so the store's retries do not apply.
+    // 2. TLS material, and the token where the store wants one. Whoever validates has a pace of its own, so the store's retries do not apply.
     let usable = Usable {
         retry: None,
         ..usable
     };
     let client = match providers.client(&usable).await {
         Ok(client) => client,
+        Err(Unreachable::Token(problem)) => return no_token(&problem.to_string()),
         Err(error) => {
             return Finding::failed(store_reasons::TLS_CONFIG_FAILED, error.to_string())
                 .transient();
@@ -204,6 +205,12 @@ fn unknown() -> Finding {
     )
 }
 
+/// Nothing else could be found out without it.
+fn no_token(problem: &str) -> Finding {
+    let message = format!("unable to create client: {problem}");
+    Finding::failed(store_reasons::INVALID_PROVIDER_CONFIG, message).transient()
+}
+
 /// The finding if the provider could not be reached, or not be understood.
 fn connection_problem(error: &CallError) -> Option<Finding> {
     match &error.cause {
@@ -223,6 +230,7 @@ fn connection_problem(error: &CallError) -> Option<Finding> {
             code: Code::Unavailable,
             reason: None,
         } => Some(Finding::failed(store_reasons::PROVIDER_UNREACHABLE, &*error.text).transient()),
+        Cause::NoToken { .. } => Some(no_token(&error.text)),
         Cause::Undecodable => Some(Finding::failed(
             store_reasons::INCOMPATIBLE_PROVIDER,
             "the provider answers with messages that this agent cannot decode",

@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use latchkey::generators::states::Collector;
 use latchkey::providers::{
-    Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, ProviderSource, Providers,
+    Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, ProviderSource, Providers, Tokens,
 };
 use latchkey::shards::Ownership;
 use latchkey::stores::validation::{self, StoreMetrics, Validator};
@@ -80,7 +80,7 @@ static AUTHORITY: LazyLock<CertifiedIssuer<'static, KeyPair>> = LazyLock::new(||
     CertifiedIssuer::self_signed(parameters, key).expect("an authority can sign itself")
 });
 
-fn identity(usage: ExtendedKeyUsagePurpose) -> Result<Identity> {
+pub(crate) fn identity(usage: ExtendedKeyUsagePurpose) -> Result<Identity> {
     let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
     parameters.extended_key_usages = vec![usage];
     let key = KeyPair::generate()?;
@@ -276,6 +276,7 @@ fn run_agent(cx: &Context, stop: &CancellationToken, tasks: &mut JoinSet<()>) ->
             ..Policy::default()
         },
         identities: Identities::from_files(own, "/nonexistent".into(), cx.namespace().to_owned()),
+        tokens: Arc::new(Tokens::none()),
         pool: Pool::new(PoolSettings::default(), ProviderMetrics::default()),
         timeout: Duration::from_secs(10),
     });

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 /// How long anything may take. Much longer than it takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-const DEFINITIONS: [&str; 3] = [
+pub(crate) const DEFINITIONS: [&str; 3] = [
     include_str!("../../../../charts/latchkey/crds/external-secrets.io_externalsecrets.yaml"),
     include_str!(
         "../../../../charts/latchkey/crds/secretstore.external-secrets.io_secretstores.yaml"
