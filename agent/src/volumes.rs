@@ -53,7 +53,7 @@ use self::objects::{KubeObjects, Objects};
 use self::registry::Registry;
 use self::resolve::Resolver;
 use self::schedule::Clock;
-use self::state::{Patient, Verdict};
+use self::state::{Content, Patient, Snapshot, Verdict};
 
 /// Settings of [`Volumes`].
 #[derive(Clone, Debug)]
@@ -169,6 +169,11 @@ impl<S: Source + 'static> Volumes<S> {
             let snapshot = state.borrow_and_update().clone();
             match snapshot.verdict(plan, times, Instant::now()) {
                 Verdict::Serve(content) => {
+                    // What was fetched for this very mount was asked of the stores a moment ago.
+                    if content.fetched < since && !self.stands(plan, &snapshot, &content).await {
+                        lease.doubt(&content);
+                        continue;
+                    }
                     return files::lay_out(&content.data, &plan.layout)
                         .map_err(|misfit| follow::misfit_failure(plan, &misfit));
                 }
@@ -187,6 +192,17 @@ impl<S: Source + 'static> Volumes<S> {
                 }
             }
         }
+    }
+}
+
+impl<S: Source + 'static> Volumes<S> {
+    /// Whether the stores that kept content came from are what they were, and still admit the pod's namespace (SB-26).
+    async fn stands(&self, plan: &Plan, snapshot: &Snapshot, content: &Content) -> bool {
+        let (Some(seen), Some(before)) = (snapshot.seen(), &content.standing) else {
+            return false;
+        };
+        let now = resolve::standing(&self.registry.resolver, &plan.object, &seen.object).await;
+        now.is_ok_and(|now| now == *before)
     }
 }
 

@@ -90,7 +90,7 @@ impl<S: Source + 'static> Follower<S> {
         if let Some(content) = snapshot
             .content
             .as_ref()
-            .filter(|content| content.serial > self.content)
+            .filter(|content| content.serial > self.content.max(snapshot.doubted))
         {
             self.content = content.serial;
             return Some(self.show(content));

@@ -18,14 +18,13 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use latchkey_csi::backend::FailureClass;
 use latchkey_engine::source::Source;
-use latchkey_secret::SecretData;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::failure::{Failed, Patience};
 use super::objects::Sight;
 use super::registry::{Entry, Registry};
-use super::resolve;
+use super::resolve::{self, Fetched};
 use super::schedule::{hold_after, pause_after};
 use super::state::{Content, Known, Revision, Seen, Trouble};
 
@@ -39,7 +38,7 @@ struct Outcome {
     revision: Arc<Revision>,
     began: Instant,
     began_on: SystemTime,
-    result: Result<SecretData, Failed>,
+    result: Result<Fetched, Failed>,
 }
 
 struct Refresher<S> {
@@ -282,13 +281,14 @@ impl<S: Source + 'static> Refresher<S> {
         let is_outdated =
             self.entry.state.borrow().seen().map(|seen| &seen.revision) != Some(&outcome.revision);
         match outcome.result {
-            Ok(data) => {
+            Ok(Fetched { data, standing }) => {
                 if self.failures > 0 {
                     info!(object = %key, failures = self.failures, "the ExternalSecret can be fetched again");
                 }
                 self.failures = 0;
                 let content = Content {
                     data,
+                    standing,
                     revision: outcome.revision,
                     fetched: outcome.began,
                     fetched_on: outcome.began_on,

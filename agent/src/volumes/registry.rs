@@ -20,7 +20,7 @@ use super::objects::Objects;
 use super::refresher;
 use super::resolve::Resolver;
 use super::schedule::Clock;
-use super::state::Snapshot;
+use super::state::{Content, Snapshot};
 
 /// Fetches for waiting pods that may run at once.
 const MOUNT_LANE: usize = 64;
@@ -212,6 +212,14 @@ impl<S: Source + 'static> Lease<S> {
     /// Cancelled when the agent stops.
     pub(super) fn cancelled(&self) -> CancellationToken {
         self.registry.cancel.clone()
+    }
+
+    /// Shows `content` to no other pod: what it rests on changed. A mount that waits has it fetched anew.
+    pub(super) fn doubt(&self, content: &Content) {
+        self.entry
+            .state
+            .send_modify(|state| state.doubted = state.doubted.max(content.serial));
+        self.entry.wake.notify_one();
     }
 
     /// Asks for current content until the demand is dropped.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use latchkey_crds::external_secret::ExternalSecret;
+use latchkey_crds::external_secret::{ExternalSecret, SecretStoreRef};
 use latchkey_csi::backend::FailureClass;
-use latchkey_engine::source::{Caller, Source};
+use latchkey_engine::source::{Caller, FetchError, Source, Standing};
 use latchkey_engine::template::Renderer;
 use latchkey_secret::SecretData;
 
@@ -24,6 +24,43 @@ pub(super) struct Resolver<S> {
     pub(super) renderer: Arc<Renderer>,
 }
 
+/// What was fetched, and what it rests on.
+pub(super) struct Fetched {
+    pub(super) data: SecretData,
+    /// `None` if that could not be told: then the data is for those who waited for it, and not to be kept for others.
+    pub(super) standing: Option<Standing>,
+}
+
+/// What the values of `object` rest on now; to be compared before content that is kept is shown to another pod (SB-26).
+///
+/// # Errors
+///
+/// A store denies the object's namespace, is gone, or cannot be read.
+pub(super) async fn standing<S: Source>(
+    resolver: &Resolver<S>,
+    key: &ObjectKey,
+    object: &ExternalSecret,
+) -> Result<Standing, FetchError> {
+    let mut stores: Vec<&SecretStoreRef> = Vec::new();
+    for store in object.spec.store_refs() {
+        if !stores.contains(&store) {
+            stores.push(store);
+        }
+    }
+    resolver
+        .source
+        .standing(&caller_of(key, object), &stores)
+        .await
+}
+
+fn caller_of(key: &ObjectKey, object: &ExternalSecret) -> Caller {
+    Caller {
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+    }
+}
+
 /// Fetches what `object` asks for and renders its template: the keys that its Secret would have.
 ///
 /// # Errors
@@ -33,12 +70,8 @@ pub(super) async fn fetch<S: Source>(
     resolver: &Resolver<S>,
     key: &ObjectKey,
     object: &ExternalSecret,
-) -> Result<SecretData, Failed> {
-    let caller = Caller {
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
-        uid: object.metadata.uid.clone().unwrap_or_default(),
-    };
+) -> Result<Fetched, Failed> {
+    let caller = caller_of(key, object);
     let work = AssertUnwindSafe(resolve(resolver, key, &caller, object)).catch_unwind();
     match tokio::time::timeout(TIMEOUT, work).await {
         Ok(Ok(result)) => result,
@@ -70,7 +103,7 @@ async fn resolve<S: Source>(
     key: &ObjectKey,
     caller: &Caller,
     object: &ExternalSecret,
-) -> Result<SecretData, Failed> {
+) -> Result<Fetched, Failed> {
     let mistake = |text: &str| {
         let text = with_advice(&format!("ExternalSecret {key}: {text}"), "correct it");
         Failed::new(FailureClass::FailedPrecondition, Patience::Never, text)
@@ -87,6 +120,8 @@ async fn resolve<S: Source>(
         .spec
         .refresh_interval()
         .map_err(|error| mistake(&error.to_string()))?;
+    // Before the values: a store that changes meanwhile makes them count as old.
+    let standing = standing(resolver, key, object).await.ok();
     let (source, renderer) = (resolver.source.as_ref(), resolver.renderer.as_ref());
     let now = Timestamp::now();
     let resolution = latchkey_engine::resolve(&object.spec, caller, source, renderer, now)
@@ -111,7 +146,10 @@ async fn resolve<S: Source>(
             "its template renders no keys, and a volume is never empty",
         ));
     }
-    Ok(rendered.data)
+    Ok(Fetched {
+        data: rendered.data,
+        standing,
+    })
 }
 
 /// The first entry that a generator would fill. One agent alone makes the values of an object (pushsecret-and-stores.md B6).

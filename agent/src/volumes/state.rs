@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use kube::ResourceExt;
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_csi::backend::FailureClass;
+use latchkey_engine::source::Standing;
 use latchkey_secret::SecretData;
 use tokio::time::Instant;
 
@@ -51,6 +52,8 @@ pub(super) enum Known {
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) data: SecretData,
+    /// The stores that it came from; `None` if they are not known.
+    pub(super) standing: Option<Standing>,
     pub(super) revision: Arc<Revision>,
     /// When the fetch began.
     pub(super) fetched: Instant,
@@ -80,6 +83,8 @@ pub(super) struct Snapshot {
     pub(super) known: Known,
     pub(super) content: Option<Arc<Content>>,
     pub(super) trouble: Option<Arc<Trouble>>,
+    /// Content up to this serial rests on stores that are not what they were: it is shown to nobody any more (SB-26).
+    pub(super) doubted: u64,
 }
 
 /// What a waiting mount should do.
@@ -153,6 +158,7 @@ impl Snapshot {
             known: Known::Unknown(None),
             content: None,
             trouble: None,
+            doubted: 0,
         }
     }
 
@@ -169,6 +175,7 @@ impl Snapshot {
         self.content
             .as_ref()
             .filter(|content| self.trouble.is_none() && content.revision == seen.revision)
+            .filter(|content| content.serial > self.doubted)
     }
 
     /// Decides for the mount that `plan` stands for. Never looks at a clock.

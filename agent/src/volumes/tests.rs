@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::{FutureExt, StreamExt};
 use latchkey_crds::external_secret::{ExternalSecret, Find, RemoteRef, SecretStoreRef};
 use latchkey_csi::backend::FailureClass;
-use latchkey_engine::source::{self, Caller, FetchError};
+use latchkey_engine::source::{self, Caller, FetchError, Standing};
 use latchkey_engine::template::Settings;
 use latchkey_secret::SecretValue;
 use parking_lot::Mutex;
@@ -24,6 +24,7 @@ mod first_mounts;
 mod freshness;
 mod lanes;
 mod panics;
+mod standing;
 mod templates;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,14 +32,36 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DEADLINE: Duration = Duration::from_secs(115);
 
 /// Values by remote key, or the failure that answers instead.
-#[derive(Default)]
 struct MapSource {
     values: Mutex<BTreeMap<String, Result<String, FetchError>>>,
     delay: Mutex<Duration>,
     calls: AtomicUsize,
+    /// Generation of the one store, or why it cannot be used.
+    store: Mutex<Result<i64, FetchError>>,
+}
+
+impl Default for MapSource {
+    fn default() -> Self {
+        Self {
+            values: Mutex::default(),
+            delay: Mutex::default(),
+            calls: AtomicUsize::default(),
+            store: Mutex::new(Ok(1)),
+        }
+    }
 }
 
 impl Source for MapSource {
+    async fn standing(
+        &self,
+        _: &Caller,
+        stores: &[&SecretStoreRef],
+    ) -> Result<Standing, FetchError> {
+        let generation = self.store.lock().clone()?;
+        let mark = |_| (String::from("uid"), Some(generation));
+        Ok(Standing(stores.iter().map(mark).collect()))
+    }
+
     async fn secret(
         &self,
         caller: &Caller,
