@@ -75,8 +75,8 @@ impl<S: Source> Context<S> {
         });
         let written =
             bounded(objects.patch_status(&key.1, &own_parameters(), &Patch::Merge(patch))).await?;
-        self.watched
-            .replaced(key, object.metadata.resource_version.as_deref());
+        let version = object.metadata.resource_version.as_deref();
+        self.watched.replaced(key, version, Some(&written));
         *object = written;
         Ok(())
     }
@@ -95,8 +95,8 @@ impl<S: Source> Context<S> {
         finalizers.push(names::FINALIZER.to_owned());
         let patch = finalizers_of(&object.metadata, &finalizers);
         let written = bounded(objects.patch(&key.1, &own_parameters(), &patch)).await?;
-        self.watched
-            .replaced(key, object.metadata.resource_version.as_deref());
+        let version = object.metadata.resource_version.as_deref();
+        self.watched.replaced(key, version, Some(&written));
         *object = written;
         Ok(())
     }
@@ -116,8 +116,8 @@ impl<S: Source> Context<S> {
         let patch = finalizers_of(metadata, &finalizers);
         match bounded(objects.patch_metadata(&key.1, &own_parameters(), &patch)).await {
             Ok(_) => {
-                self.watched
-                    .replaced(key, metadata.resource_version.as_deref());
+                let version = metadata.resource_version.as_deref();
+                self.watched.replaced(key, version, None);
                 Ok(())
             }
             Err(RequestError::NotFound) => Ok(()),

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PartialObjectMeta;
+use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource as _, ResourceExt as _};
+use latchkey_crds::external_secret::ExternalSecret;
 use parking_lot::Mutex;
 
 use super::backoff::{Backoff, Key};
@@ -173,29 +175,30 @@ impl Watched {
         state.knows_targets && !state.managed.contains_key(target)
     }
 
-    /// Takes note that a write of ours has replaced the version `old` of an object.
-    pub(super) fn replaced(&self, key: &Key, old: Option<&str>) {
+    /// Takes note that a write of ours has replaced the version `old` of an object, and of what it is now, if that was answered.
+    pub(super) fn replaced(&self, key: &Key, old: Option<&str>, new: Option<&ExternalSecret>) {
+        let now = new.and_then(|new| new.metadata.resource_version.as_deref());
+        if old == now {
+            // It changed nothing.
+            return;
+        }
+        let mut state = self.state.lock();
         if let Some(old) = old {
-            let mut state = self.state.lock();
-            state
-                .replaced
-                .entry(key.clone())
-                .or_default()
-                .push(old.to_owned());
+            let versions = state.replaced.entry(key.clone()).or_default();
+            versions.push(old.to_owned());
+        }
+        if let Some(new) = new
+            && let Some(known) = state.known.get_mut(key)
+        {
+            let mut object = DeserializeGuard(Ok(new.clone()));
+            object.meta_mut().managed_fields = None;
+            *known = Arc::new(object);
         }
     }
 
-    /// Whether a cached object of this version is one that a write of ours has replaced since.
+    /// Whether an object of this version is one that a write of ours has replaced, while the watch did not show a newer one.
     pub(super) fn is_stale(&self, key: &Key, version: Option<&str>) -> bool {
-        let mut state = self.state.lock();
-        let replaced = state.replaced.get(key);
-        let stale = version.is_some_and(|version| {
-            replaced.is_some_and(|versions| versions.iter().any(|old| old == version))
-        });
-        if !stale {
-            state.replaced.remove(key);
-        }
-        stale
+        self.state.lock().is_stale(key, version)
     }
 }
 
@@ -209,6 +212,11 @@ impl State {
         if let Some(listed) = &mut self.listed {
             listed.insert(key.clone());
         }
+        if self.is_stale(&key, object.meta().resource_version.as_deref()) {
+            // Older than the answer to our own write, which is known already.
+            return None;
+        }
+        self.replaced.remove(&key);
         if let Ok(object) = &object.0 {
             self.point(key.clone(), object.target_name().to_owned());
         }
@@ -219,6 +227,11 @@ impl State {
             self.lost.remove(&key);
         }
         is_new.then_some(key)
+    }
+
+    fn is_stale(&self, key: &Key, version: Option<&str>) -> bool {
+        let replaced = self.replaced.get(key).into_iter().flatten();
+        version.is_some_and(|version| replaced.into_iter().any(|old| old == version))
     }
 
     fn point(&mut self, key: Key, target: String) {

@@ -111,7 +111,7 @@ fn what_a_new_list_lacks_and_what_a_late_pass_notes_is_forgotten() {
 
     let key = (String::from("a"), String::from("two"));
     watched.note(Event::Delete(object("two", "shared")), &metrics);
-    watched.replaced(&key, Some("6"));
+    watched.replaced(&key, Some("6"), None);
     watched
         .backoff
         .failed(&key, None, false, std::time::Instant::now());
@@ -165,18 +165,54 @@ fn a_change_of_the_status_alone_deserves_no_pass() {
     assert_eq!(status.synced_resource_version.as_deref(), Some("2"));
 }
 
+fn at_version(version: &str) -> ExternalSecret {
+    let mut object = object("x", "x").0.unwrap();
+    object.metadata.resource_version = Some(version.to_owned());
+    object
+}
+
 #[test]
 fn a_cached_version_is_stale_until_the_watch_catches_up() {
     let (watched, key) = (Watched::default(), (String::from("a"), String::from("x")));
-    watched.replaced(&key, Some("6"));
-    watched.replaced(&key, Some("7"));
+    watched.replaced(&key, Some("6"), None);
+    watched.replaced(&key, Some("7"), None);
+    watched.replaced(&key, Some("8"), Some(&at_version("8")));
     assert!(watched.is_stale(&key, Some("6")));
     assert!(watched.is_stale(&key, Some("7")));
-    assert!(!watched.is_stale(&key, Some("8")));
+    assert!(
+        !watched.is_stale(&key, Some("8")),
+        "a write that changed nothing"
+    );
+    let shown = DeserializeGuard(Ok(at_version("8")));
+    watched.note(Event::Apply(shown), &Metrics::default());
     assert!(
         !watched.is_stale(&key, Some("7")),
         "the note is gone once it was of no use"
     );
+}
+
+#[test]
+fn what_our_own_write_answered_is_known_before_the_watch_shows_it() {
+    let (watched, metrics) = (Watched::default(), Metrics::default());
+    let key = (String::from("a"), String::from("x"));
+    let show = |version: &str| {
+        let shown = DeserializeGuard(Ok(at_version(version)));
+        watched.note(Event::Apply(shown), &metrics)
+    };
+    let known = || {
+        watched
+            .get(&key)
+            .and_then(|object| object.meta().resource_version.clone())
+    };
+    show("6");
+    watched.replaced(&key, Some("6"), Some(&at_version("7")));
+    watched.replaced(&key, Some("7"), Some(&at_version("8")));
+    assert_eq!(known().as_deref(), Some("8"));
+    assert_eq!(show("7"), None);
+    assert_eq!(known().as_deref(), Some("8"), "the watch is behind");
+    show("8");
+    show("9");
+    assert_eq!(known().as_deref(), Some("9"));
 }
 
 #[test]
