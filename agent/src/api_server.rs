@@ -39,7 +39,14 @@ pub enum ConnectError {
     Client(#[from] kube::Error),
 }
 
-fn client(config: Config) -> kube::Result<Client> {
+/// The same for a given configuration.
+///
+/// Requests that the API server answers with 429, 503 or 504 are repeated, after the time that it asks for.
+///
+/// # Errors
+///
+/// Where certificates or tokens cannot be used.
+pub fn client(config: Config) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         // Rare, and never in a pod: kube says what it can do about proxies.
         return Client::try_from(config);

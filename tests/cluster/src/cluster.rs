@@ -303,14 +303,21 @@ impl Cluster {
         .await
     }
 
+    /// Kills a component (SIGKILL) and starts it again over the same folders. It may take a while to be ready.
+    ///
+    /// # Errors
+    /// As [`Cluster::stop`].
+    pub async fn restart(&self, component: &str) -> Result<()> {
+        self.stop(component, Signal::SIGKILL).await?;
+        self.start_again(component).await
+    }
+
     /// Kills a node's kubelet (SIGKILL) and starts it again over the same folders.
     ///
     /// # Errors
     /// As [`Cluster::stop`].
     pub async fn restart_kubelet(&self, node: &str) -> Result<()> {
-        let kubelet = format!("{node}/kubelet");
-        self.stop(&kubelet, Signal::SIGKILL).await?;
-        self.start_again(&kubelet).await
+        self.restart(&format!("{node}/kubelet")).await
     }
 
     /// Names of the nodes.

@@ -1,5 +1,7 @@
 //! Searching what is really stored: every key and value in etcd, in whatever encoding the API server wrote it.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +26,9 @@ struct Pair {
     key: String,
     #[serde(default)]
     value: String,
+    /// A number as text, as protobuf's JSON has all of 64 bits.
+    #[serde(default)]
+    version: String,
 }
 
 /// The keys of all stored objects that contain `needle`, plain or in base64 at any alignment.
@@ -35,19 +40,12 @@ struct Pair {
 /// When etcd does not answer.
 pub async fn keys_containing(needle: &[u8]) -> Result<Vec<String>> {
     let needles = encodings(needle);
-    // kube's client is an HTTP client with time-outs; etcd needs nothing more.
-    let client = kube::Client::try_from(kube::Config::new(ETCD_ENDPOINT.parse()?))?;
+    let client = client()?;
     let mut from = vec![0_u8];
     let mut found = Vec::new();
     loop {
         let body = json!({"key": STANDARD.encode(&from), "range_end": STANDARD.encode([0]), "limit": PAGE});
-        let request = http::Request::post("/v3/kv/range")
-            .header("content-type", "application/json")
-            .body(serde_json::to_vec(&body)?)?;
-        let range: Range = client
-            .request(request)
-            .await
-            .context("failed to read from etcd")?;
+        let range = range(&client, &body).await?;
         for pair in &range.kvs {
             let (key, value) = (STANDARD.decode(&pair.key)?, STANDARD.decode(&pair.value)?);
             if needles
@@ -64,6 +62,43 @@ pub async fn keys_containing(needle: &[u8]) -> Result<Vec<String>> {
         // The smallest key after the last one.
         from.push(0);
     }
+}
+
+/// How often each object below `prefix`, such as `/registry/secrets/default/`, was written since it was created, that included:
+/// whoever wrote, and whether or not the answer reached them. By the rest of the key. Works inside the cluster's network only.
+///
+/// # Errors
+/// When etcd does not answer.
+pub async fn writes_below(prefix: &str) -> Result<BTreeMap<String, u64>> {
+    // The end of the range is the first key that does not begin with the prefix.
+    let mut end = prefix.as_bytes().to_vec();
+    let last = end.last_mut().context("a prefix has a last byte")?;
+    *last += 1;
+    let body = json!({"key": STANDARD.encode(prefix), "range_end": STANDARD.encode(&end), "keys_only": true});
+    let pairs = range(&client()?, &body).await?.kvs;
+    let written = pairs.into_iter().map(|pair| {
+        let key = String::from_utf8(STANDARD.decode(&pair.key)?)?;
+        let name = key.strip_prefix(prefix).unwrap_or(&key).to_owned();
+        Ok((name, pair.version.parse()?))
+    });
+    written.collect()
+}
+
+/// kube's client is an HTTP client with time-outs; etcd needs nothing more.
+fn client() -> Result<kube::Client> {
+    Ok(kube::Client::try_from(kube::Config::new(
+        ETCD_ENDPOINT.parse()?,
+    ))?)
+}
+
+async fn range(client: &kube::Client, body: &serde_json::Value) -> Result<Range> {
+    let request = http::Request::post("/v3/kv/range")
+        .header("content-type", "application/json")
+        .body(serde_json::to_vec(body)?)?;
+    client
+        .request(request)
+        .await
+        .context("failed to read from etcd")
 }
 
 /// `needle` itself and the part of its base64 text that does not depend on its neighbours, for each alignment.
