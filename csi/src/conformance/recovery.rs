@@ -1,10 +1,16 @@
 //! What a start finds: state files, mounts, both, or neither (csi.md 7.2).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use rustix::mount::UnmountFlags;
 
 use crate::backend::Update;
 use crate::board::VolumeHealth;
+use crate::config::Config;
 use crate::events::Event;
+use crate::plugin::rig::Running;
 use crate::testing::{files, in_mount_namespace, until};
 use crate::volumes::Published;
 use crate::volumes::bench::{Bench, our_mounts};
@@ -126,5 +132,66 @@ fn state_without_mount() {
         assert_eq!(bench.publish("u").await, Ok(Published::First));
         bench.unpublish("u").await.unwrap();
         bench.assert_nothing_left("u");
+    });
+}
+
+/// R14 and csi.md 7.6: a container holds a file open and reads all the time while the agent is replaced, again and again, and
+/// rotates in between; no read fails and no pair is torn.
+#[test]
+fn a_rolling_restart_changes_nothing_that_a_container_sees() {
+    in_mount_namespace(|root| async move {
+        let mut config = Config::new("node-1", "0");
+        config.kubelet_root = root.path().to_owned();
+        // Longer than any pause of a reader on a busy machine.
+        config.generation_grace = Duration::from_secs(20);
+        let mut running = Running::start_with(root, config.clone()).await;
+        let pair = |value: usize| {
+            let value = value.to_string();
+            files(&[("crt", &value), ("key", &value)])
+        };
+        running.script.answer(Ok(pair(0)));
+        running.publish(running.request("u")).await.unwrap();
+        let volume = running.root.target("u");
+        let open = std::fs::File::open(volume.join("crt")).unwrap();
+        let (done, reads) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let reader = std::thread::spawn({
+            let (volume, done, reads) = (volume.clone(), done.clone(), reads.clone());
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    let generation =
+                        volume.join(std::fs::read_link(volume.join("..data")).unwrap());
+                    let read = |name: &str| std::fs::read_to_string(generation.join(name)).unwrap();
+                    assert_eq!(read("crt"), read("key"));
+                    assert!(
+                        !std::fs::read_to_string(volume.join("key"))
+                            .unwrap()
+                            .is_empty()
+                    );
+                    reads.fetch_add(1, Ordering::Relaxed);
+                    std::thread::yield_now();
+                }
+            }
+        });
+        for round in 1..=4 {
+            let root = running.stop().await;
+            running = Running::start_with(root, config.clone()).await;
+            // The first content after a start is written at once; later ones wait for the grace.
+            running.script.update(Update::Content(pair(round)));
+            let shown = || std::fs::read_to_string(volume.join("key")).unwrap();
+            if round == 1 {
+                until("the rotation", || shown() == "1").await;
+            }
+            assert_eq!(running.script.firsts(), 0);
+        }
+        let enough = reads.load(Ordering::Relaxed) + 50;
+        until("reads", || reads.load(Ordering::Relaxed) > enough).await;
+        done.store(true, Ordering::Relaxed);
+        reader.join().expect("no read failed");
+        assert_eq!(std::io::read_to_string(open).unwrap(), "0");
+        running.end("u").await.unwrap();
+        running.stop().await;
     });
 }

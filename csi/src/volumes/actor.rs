@@ -72,6 +72,8 @@ pub(super) struct Mounted<P> {
     pub(super) retry_at: Option<Instant>,
     pub(super) stale: bool,
     pub(super) last_success: Instant,
+    /// The last success that the state file knows.
+    pub(super) saved_success: Instant,
 }
 
 /// What is known about the target.

@@ -185,6 +185,22 @@ impl Disk {
         Ok(written.untidy)
     }
 
+    /// Saves the state of a mounted volume whose content stays as it is.
+    pub(crate) fn remember(
+        &self,
+        target: &Target,
+        mut state: VolumeState,
+    ) -> Result<(), DiskError> {
+        let parent = self.parent(target)?.ok_or(DiskError::Gone)?;
+        let root = self.mounter.open(&parent)?;
+        // Only a note: a volume without content is remembered, too.
+        state.generation = writer::current_generation(root.as_fd())
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        self.store.save(&state).map_err(DiskError::State)
+    }
+
     /// Removes what the last rotation left.
     pub(crate) fn sweep(&self, target: &Target) -> Result<(), DiskError> {
         let Some(parent) = self.parent(target)? else {

@@ -96,6 +96,7 @@ fn adopt<B: Backend>(
         retry_at: None,
         stale: false,
         last_success,
+        saved_success: last_success,
     };
     inner.adopt(target, Phase::Mounted(Box::new(mounted)), status);
 }

@@ -115,6 +115,39 @@ fn mount_a_restart_adopts_volumes_without_a_write() {
     });
 }
 
+/// csi.md 7.1: the state knows when the content was last current, though nothing was written since.
+#[test]
+fn mount_the_last_success_survives_a_restart() {
+    in_mount_namespace(|root| async move {
+        let mut bench = Bench::new(root);
+        bench.publish("u").await.unwrap();
+        let file = {
+            let directory = bench.config.plugin_directory().join("volumes");
+            let mut files = std::fs::read_dir(directory).unwrap();
+            files.next().unwrap().unwrap().path()
+        };
+        let read = || {
+            let text = std::fs::read_to_string(&file).unwrap();
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        };
+        let mut state = read();
+        let generation = state["generation"].clone();
+        let earlier = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+        state["lastSuccess"] = earlier.to_string().into();
+        std::fs::write(&file, state.to_string()).unwrap();
+        bench.restart().await;
+        let age = || {
+            let status = bench.board.get(&bench.target("u")).unwrap();
+            status.last_success.unwrap().elapsed()
+        };
+        assert!(age() > Duration::from_secs(3500));
+        bench.script.update(Update::Content(files(&CONTENT)));
+        until("the note", || read()["lastSuccess"] != state["lastSuccess"]).await;
+        assert_eq!(read()["generation"], generation);
+        assert!(age() < Duration::from_secs(3500));
+    });
+}
+
 /// csi.md 6.3: someone with write access tampered.
 #[test]
 fn mount_a_volume_without_content_is_rebuilt_in_place() {

@@ -125,12 +125,9 @@ impl<B: Backend> Actor<B> {
                 let spec = Spec::new(checked, plan);
                 let state = self.state_of(&spec);
                 // Before anything else may happen here: an unpublish must find the file that it removes.
+                let target = self.target.clone();
                 let saved = self
-                    .on_disk(move |disk| {
-                        disk.store
-                            .save(&state)
-                            .map_err(super::super::DiskError::State)
-                    })
+                    .on_disk(move |disk| disk.remember(&target, state))
                     .await;
                 if let Err(error) = saved {
                     tracing::warn!(%error, target = self.target.path(), "failed to save a volume's state");
@@ -367,6 +364,7 @@ impl<B: Backend> Actor<B> {
             retry_at: None,
             stale: false,
             last_success,
+            saved_success: last_success,
         };
         self.phase = Phase::Mounted(Box::new(mounted));
     }

@@ -12,6 +12,9 @@ use crate::error::{NodeError, one_line};
 use crate::events::Event;
 use crate::layout::Layout;
 
+/// How far the time of the last success in the state file may lie behind: not every refresh is worth an fsync.
+const SUCCESS_LAG: Duration = Duration::from_secs(600);
+
 /// From a sweep that failed to the next one.
 const SWEEP_RETRY: Duration = Duration::from_secs(300);
 
@@ -41,7 +44,8 @@ impl<B: Backend> Actor<B> {
                 };
                 if self.shows(&layout).await {
                     self.inner.metrics.rotation("unchanged", "change");
-                    return self.fresh();
+                    self.fresh();
+                    return self.remember_success().await;
                 }
                 match self.rotate(layout).await {
                     Ok(()) => {
@@ -58,6 +62,29 @@ impl<B: Backend> Actor<B> {
                     }
                 }
             }
+        }
+    }
+
+    /// Notes in the state file that the content is still current, unless it says so of late.
+    async fn remember_success(&mut self) {
+        let Phase::Mounted(mounted) = &mut self.phase else {
+            return;
+        };
+        let lag = mounted
+            .last_success
+            .saturating_duration_since(mounted.saved_success);
+        if lag < SUCCESS_LAG {
+            return;
+        }
+        mounted.saved_success = mounted.last_success;
+        let spec = mounted.spec.clone();
+        let state = self.state_of(&spec);
+        let target = self.target.clone();
+        if let Err(error) = self
+            .on_disk(move |disk| disk.remember(&target, state))
+            .await
+        {
+            tracing::warn!(%error, target = self.target.path(), "failed to save a volume's state");
         }
     }
 
@@ -109,6 +136,7 @@ impl<B: Backend> Actor<B> {
                 let grace = self.inner.config.generation_grace;
                 if let Phase::Mounted(mounted) = &mut self.phase {
                     mounted.content = Some(digest);
+                    mounted.saved_success = Instant::now();
                     mounted.sweep_at = untidy.then(|| Instant::now() + grace);
                 }
                 Ok(())
