@@ -71,9 +71,12 @@ struct Args {
     /// Changes of the Secret in kubelet's volume; each takes a syncFrequency or more.
     #[arg(long, default_value_t = 3, value_parser = at_least_one)]
     secret_changes: usize,
-    /// ExternalSecrets that become Secrets, over 50 namespaces.
-    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
-    external_secrets: usize,
+    /// ExternalSecrets that become Secrets, over 50 namespaces; several numbers are measured one after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = [1000, 10_000], value_parser = at_least_one)]
+    external_secrets: Vec<usize>,
+    /// Measure ExternalSecrets to Secrets only, and write no page.
+    #[arg(long, conflicts_with = "into")]
+    only_secrets: bool,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -127,8 +130,17 @@ fn run(args: &Args) -> Result<()> {
         volumes: args.volumes,
         changes: args.changes,
         secret_changes: args.secret_changes,
-        external_secrets: args.external_secrets,
+        external_secrets: args.external_secrets.clone(),
     };
+    if args.only_secrets {
+        let counts = &extent.external_secrets;
+        let passes = measure::secrets(&cluster, &args.images, &args.root, counts);
+        let passes = runtime.block_on(passes);
+        runtime.shutdown_background();
+        cluster.down().context("failed to end the cluster")?;
+        println!("{}", report::syncs(&passes?));
+        return Ok(());
+    }
     let figures = runtime.block_on(measure::run(
         &cluster,
         machine,

@@ -41,8 +41,8 @@ pub(crate) struct Extent {
     pub(crate) changes: usize,
     /// Changes of the Secret.
     pub(crate) secret_changes: usize,
-    /// ExternalSecrets that become Secrets.
-    pub(crate) external_secrets: usize,
+    /// ExternalSecrets that become Secrets, one run for each number.
+    pub(crate) external_secrets: Vec<usize>,
 }
 
 /// The agent at one moment.
@@ -123,7 +123,7 @@ pub(crate) async fn run(
     let rotations = rotation::measure(&rig, extent.changes, extent.secret_changes).await?;
     held.push(at_rest(&rig, "after all of this, nothing mounted").await?);
     // Last, because the agent is started anew for it.
-    let syncs = syncs::measure(&rig, extent.external_secrets).await?;
+    let syncs = syncs::measure(&rig, &extent.external_secrets).await?;
     Ok(Figures {
         machine,
         kubernetes: rig.kubernetes().await?,
@@ -139,6 +139,19 @@ pub(crate) async fn run(
         syncs,
         images: sizes(images)?,
     })
+}
+
+/// Measures ExternalSecrets to Secrets only.
+pub(crate) async fn secrets(
+    cluster: &Cluster,
+    images: &Path,
+    root: &Path,
+    counts: &[usize],
+) -> Result<Vec<Pass>> {
+    say("installing the charts");
+    let rig = Rig::install(cluster, images, root).await?;
+    rig.apply_objects(0).await?;
+    syncs::measure(&rig, counts).await
 }
 
 /// Waits until the agent rests, watches it, and reads its memory.

@@ -14,7 +14,7 @@ use crate::pods::{Batch, Source};
 use crate::process::Memory;
 use crate::rig::INTERVAL;
 use crate::stats::{Samples, as_float, median};
-use crate::syncs::Pass;
+use crate::syncs::{Pass, Work};
 
 /// What is replaced in a page by [`write_into`]: everything between these two lines.
 const BEGIN: &str = "<!-- begin: written by `make bench` -->";
@@ -29,7 +29,7 @@ pub(crate) fn render(figures: &Figures) -> String {
         publish(figures),
         pods(figures),
         rotation(figures),
-        syncs(figures),
+        syncs(&figures.syncs),
         memory(figures),
         images(figures),
     ] {
@@ -297,28 +297,36 @@ fn rotation(figures: &Figures) -> String {
     format!("### Rotation\n\n{}", table(&headers, &rows))
 }
 
-fn syncs(figures: &Figures) -> String {
+/// ExternalSecrets to Secrets as Markdown.
+pub(crate) fn syncs(passes: &[Pass]) -> String {
     let row = |pass: &Pass| {
         vec![
-            pass.what.to_owned(),
+            pass.work.label(),
             pass.objects.to_string(),
-            number(Some(pass.took.as_secs_f64()), 1),
+            number(pass.began.map(|time| time.as_secs_f64()), 1),
+            match pass.work {
+                Work::First => number(Some(pass.took.as_secs_f64()), 1),
+                _ => String::from("-"),
+            },
             number(Some(pass.requests_each()), 2),
             number(Some(pass.writes_each()), 2),
             pass.provider_calls.to_string(),
             number(Some(pass.cpu.as_secs_f64()), 2),
+            megabytes(pass.memory.rss),
             megabytes(pass.memory.peak),
         ]
     };
-    let rows: Vec<Vec<String>> = figures.syncs.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = passes.iter().map(row).collect();
     let headers = [
         "ExternalSecrets to Secrets",
         "objects",
-        "until all are Ready, s",
+        "first Ready after, s",
+        "all after, s",
         "API requests an object",
         "of them writes",
         "calls of the provider",
         "agent CPU s",
+        "RSS MB",
         "highest RSS MB",
     ];
     format!(

@@ -1,17 +1,25 @@
 //! ExternalSecrets to Secrets: all at once on an agent that starts, and again after a restart with nothing to do.
 //!
-//! The objects are made while no agent runs, so that what is timed is the agent's work and not the making.
+//! The objects are made while no agent runs, so that what is timed is the agent's work and not the making. How many are Ready is
+//! followed by a watch: lists of thousands would take from the API server what is measured.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use futures::StreamExt as _;
 use futures::stream::{self, TryStreamExt as _};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
-use kube::api::{DynamicObject, ListParams, PostParams};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
+use kube::{Api, ResourceExt as _};
 use latchkey_cluster::{audit, eventually};
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::process::{Memory, Process};
 use crate::rig::{self, FAKE, NAMESPACE, PATIENCE, Rig, STORE, SYSTEM};
@@ -19,20 +27,53 @@ use crate::say;
 
 /// Namespaces that the objects are spread over.
 pub(crate) const NAMESPACES: usize = 50;
+/// Secrets that are nobody's business, made for the last restart.
+pub(crate) const FOREIGN: usize = 5000;
+/// Bytes in each of them.
+const FOREIGN_SIZE: usize = 10_000;
 /// Objects that are made at once.
 const MAKERS: usize = 12;
-/// Pause between two looks at how many are Ready.
+/// Pause between two looks at processes.
 const LOOK: Duration = Duration::from_millis(250);
 /// Time in which an agent with nothing to do would do something.
 const IDLE: Duration = Duration::from_secs(20);
+/// Longest time for one object, when thousands are made ready one after the other.
+const EACH: Duration = Duration::from_millis(200);
 /// Name of the store and of its provider object.
 const WELL: &str = "well";
+
+/// What an agent does in a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// No object was ever synced.
+    First,
+    /// All are in sync.
+    Restart,
+    /// The same beside [`FOREIGN`] Secrets of others.
+    RestartBesideForeign,
+}
+
+// === impl Work ===
+
+impl Work {
+    pub(crate) fn label(self) -> String {
+        match self {
+            Self::First => String::from("first sync"),
+            Self::Restart => String::from("restart, all in sync"),
+            Self::RestartBesideForeign => {
+                format!("the same beside {FOREIGN} foreign Secrets of 10 KB")
+            }
+        }
+    }
+}
 
 /// What an agent did from its start on.
 #[derive(Clone, Debug)]
 pub(crate) struct Pass {
-    pub(crate) what: &'static str,
+    pub(crate) work: Work,
     pub(crate) objects: usize,
+    /// From the start of its process until the first object was Ready; nothing where all were.
+    pub(crate) began: Option<Duration>,
     /// From the start of its process until all objects were Ready, or until it was clear that nothing happens.
     pub(crate) took: Duration,
     /// Requests to the API server about these objects.
@@ -56,46 +97,58 @@ impl Pass {
     }
 }
 
-/// Measures the first sync of `count` objects and a restart after it.
-pub(crate) async fn measure(rig: &Rig<'_>, count: usize) -> Result<Vec<Pass>> {
+/// For each number in `counts`: the first sync of so many objects and a restart after it; the last restart beside foreign Secrets, too.
+pub(crate) async fn measure(rig: &Rig<'_>, counts: &[usize]) -> Result<Vec<Pass>> {
     make_store(rig).await?;
-    stop_agent(rig).await?;
-    say(&format!("making {count} ExternalSecrets"));
-    make_objects(rig, count).await?;
-    say("their first sync");
-    let (begun, mark, agent) = start_agent(rig).await?;
-    eventually(PATIENCE, "all ExternalSecrets are Ready", async || {
-        let is_done = ready(rig).await? >= count;
-        if !is_done {
-            tokio::time::sleep(LOOK).await;
+    let mut passes = Vec::new();
+    for (index, &count) in counts.iter().enumerate() {
+        if index > 0 {
+            delete_objects(rig).await?;
         }
-        Ok(is_done.then_some(()))
-    })
-    .await?;
+        stop_agent(rig).await?;
+        say(&format!("making {count} ExternalSecrets"));
+        make_objects(rig, count).await?;
+        passes.push(first_sync(rig, count).await?);
+        passes.push(restart(rig, Work::Restart, count).await?);
+    }
+    if let Some(&count) = counts.last() {
+        say(&format!("making {FOREIGN} foreign Secrets"));
+        make_foreign(rig).await?;
+        passes.push(restart(rig, Work::RestartBesideForeign, count).await?);
+    }
+    Ok(passes)
+}
+
+async fn first_sync(rig: &Rig<'_>, count: usize) -> Result<Pass> {
+    say("their first sync");
+    let tally = Tally::follow(rig);
+    let (begun, mark, agent) = start_agent(rig).await?;
+    tally.reach(1, PATIENCE).await?;
+    let began = begun.elapsed();
+    let patience = PATIENCE + EACH * u32::try_from(count)?;
+    tally.reach(count, patience).await?;
     let took = begun.elapsed();
-    let cold = pass(rig, "first sync", count, took, mark, &agent).await?;
+    drop(tally);
+    pass(rig, Work::First, count, (Some(began), took), mark, &agent).await
+}
+
+async fn restart(rig: &Rig<'_>, work: Work, count: usize) -> Result<Pass> {
     stop_agent(rig).await?;
-    say("a restart with all of them in sync");
+    say(&work.label());
     let (begun, mark, agent) = start_agent(rig).await?;
     tokio::time::sleep(IDLE).await;
-    ensure!(ready(rig).await? >= count, "objects are not Ready any more");
-    let again = pass(
-        rig,
-        "restart, all in sync",
-        count,
-        begun.elapsed(),
-        mark,
-        &agent,
-    )
-    .await?;
-    Ok(vec![cold, again])
+    let took = begun.elapsed();
+    let tally = Tally::follow(rig);
+    let kept = tally.reach(count, PATIENCE).await;
+    ensure!(kept.is_ok(), "objects are not Ready any more");
+    pass(rig, work, count, (None, took), mark, &agent).await
 }
 
 async fn pass(
     rig: &Rig<'_>,
-    what: &'static str,
+    work: Work,
     objects: usize,
-    took: Duration,
+    (began, took): (Option<Duration>, Duration),
     mark: usize,
     agent: &Process,
 ) -> Result<Pass> {
@@ -116,8 +169,9 @@ async fn pass(
     let is_write =
         |request: &&&audit::Event| !matches!(request.verb.as_str(), "get" | "list" | "watch");
     Ok(Pass {
-        what,
+        work,
         objects,
+        began,
         took,
         requests: about.len(),
         writes: about.iter().filter(is_write).count(),
@@ -215,29 +269,101 @@ fn external_secret(number: usize) -> Value {
     })
 }
 
-/// How many of them are Ready.
-async fn ready(rig: &Rig<'_>) -> Result<usize> {
-    let api: Api<DynamicObject> = Api::all_with(rig.client.clone(), &definition());
-    let mut parameters = ListParams::default().limit(2000);
-    let mut count = 0;
-    loop {
-        let page = api.list(&parameters).await?;
-        count += page.items.iter().filter(|object| is_ready(object)).count();
-        match page.metadata.continue_ {
-            Some(token) if !token.is_empty() => parameters = parameters.continue_token(&token),
-            _ => return Ok(count),
+/// Deletes all of them while the agent runs, which takes its finalizers off.
+async fn delete_objects(rig: &Rig<'_>) -> Result<()> {
+    say("deleting them");
+    for number in 0..NAMESPACES {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(rig.client.clone(), &namespace(number), &definition());
+        api.delete_collection(&DeleteParams::default(), &ListParams::default())
+            .await?;
+    }
+    eventually(PATIENCE, "the ExternalSecrets are gone", async || {
+        let api: Api<DynamicObject> = Api::all_with(rig.client.clone(), &definition());
+        let left = api.list_metadata(&ListParams::default()).await?.items;
+        let is_left = left.iter().any(|object| is_ours(object.namespace()));
+        if is_left {
+            tokio::time::sleep(LOOK).await;
         }
+        Ok((!is_left).then_some(()))
+    })
+    .await
+}
+
+/// Secrets without our label, as other programs have them.
+async fn make_foreign(rig: &Rig<'_>) -> Result<()> {
+    stream::iter((0..FOREIGN).map(anyhow::Ok))
+        .try_for_each_concurrent(MAKERS, async |number| {
+            let api: Api<Secret> = Api::namespaced(rig.client.clone(), &namespace(number));
+            let secret = Secret {
+                metadata: ObjectMeta {
+                    name: Some(format!("foreign-{number}")),
+                    ..ObjectMeta::default()
+                },
+                data: Some([("blob".to_owned(), ByteString(vec![b'x'; FOREIGN_SIZE]))].into()),
+                ..Secret::default()
+            };
+            api.create(&PostParams::default(), &secret).await?;
+            Ok(())
+        })
+        .await
+}
+
+/// How many of the objects are Ready, from a watch.
+struct Tally {
+    ready: watch::Receiver<usize>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn follow(rig: &Rig<'_>) -> Self {
+        let api: Api<DynamicObject> = Api::all_with(rig.client.clone(), &definition());
+        let (sender, ready) = watch::channel(0);
+        let task = tokio::spawn(async move {
+            let mut found = HashSet::new();
+            let events = watch_objects(api, watcher::Config::default()).default_backoff();
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                let (object, is_gone) = match event {
+                    Ok(Event::Apply(object) | Event::InitApply(object)) => (object, false),
+                    Ok(Event::Delete(object)) => (object, true),
+                    _ => continue,
+                };
+                if !is_gone && is_ready(&object) {
+                    found.insert(object.uid());
+                } else {
+                    found.remove(&object.uid());
+                }
+                sender.send_replace(found.len());
+            }
+        });
+        Self { ready, task }
+    }
+
+    async fn reach(&self, count: usize, patience: Duration) -> Result<()> {
+        let mut ready = self.ready.clone();
+        let reached = tokio::time::timeout(patience, ready.wait_for(|ready| *ready >= count)).await;
+        let so_far = *self.ready.borrow();
+        reached
+            .with_context(|| {
+                format!("{so_far} of {count} ExternalSecrets are Ready after {patience:?}")
+            })?
+            .context("the watch ended")?;
+        Ok(())
     }
 }
 
 fn is_ready(object: &DynamicObject) -> bool {
-    let is_ours = object
-        .metadata
-        .namespace
-        .as_ref()
-        .is_some_and(|namespace| namespace.starts_with("sync-"));
     let conditions = object.data.pointer("/status/conditions");
-    is_ours
+    is_ours(object.namespace())
         && conditions
             .and_then(Value::as_array)
             .is_some_and(|conditions| {
@@ -245,6 +371,10 @@ fn is_ready(object: &DynamicObject) -> bool {
                     .iter()
                     .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
             })
+}
+
+fn is_ours(namespace: Option<String>) -> bool {
+    namespace.is_some_and(|namespace| namespace.starts_with("sync-"))
 }
 
 /// Has the DaemonSet want no node, and waits until its process is gone.
