@@ -2,21 +2,29 @@
 //!
 //! kube's own stack, with two settings of the socket that it does not offer: small requests go out at once (Nagle's algorithm and
 //! a delayed acknowledgement together cost 40 ms on each new connection, and a watch takes a new one), and a peer that vanished
-//! is noticed.
+//! is noticed. And a server that asks for a long wait is not waited for here: whoever asked hears how long it is to be, and does
+//! something else meanwhile.
 
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{Request, Response, StatusCode};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::retry::RetryPolicy;
 use kube::client::{ClientBuilder, ConfigExt};
 use kube::{Client, Config};
-use tower::ServiceBuilder;
-use tower::retry::RetryLayer;
+use serde_json::json;
+use tower::retry::{Policy, RetryLayer};
+use tower::{BoxError, ServiceBuilder};
 
 /// Idle time of a connection after which the kernel probes the peer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Longest wait that a request makes up for by itself.
+const SHORT_WAIT: Duration = Duration::from_secs(5);
 
 /// A client for the cluster that the pod runs in, or the current context of a kubeconfig.
 ///
@@ -41,7 +49,8 @@ pub enum ConnectError {
 
 /// The same for a given configuration.
 ///
-/// Requests that the API server answers with 429, 503 or 504 are repeated, after the time that it asks for.
+/// Requests that the API server answers with 429, 503 or 504 are repeated, after the time that it asks for; where that is more than
+/// a few seconds the answer says how long it is to be.
 ///
 /// # Errors
 ///
@@ -61,8 +70,9 @@ pub fn client(config: Config) -> kube::Result<Client> {
         legacy::Builder::new(TokioExecutor::new()).build(connector);
     let retry = config
         .default_retry
-        .then(|| RetryLayer::new(RetryPolicy::server_retry()));
+        .then(|| RetryLayer::new(Brief(RetryPolicy::server_retry())));
     let service = ServiceBuilder::new()
+        .map_response(tell_wait)
         .layer(config.base_uri_layer())
         .option_layer(retry)
         .option_layer(config.auth_layer()?)
@@ -70,4 +80,105 @@ pub fn client(config: Config) -> kube::Result<Client> {
         .map_err(tower::BoxError::from)
         .service(transport);
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// kube's way to try a request again, unless the server asks for more than [`SHORT_WAIT`].
+#[derive(Clone)]
+struct Brief(RetryPolicy);
+
+impl<B> Policy<Request<kube::client::Body>, Response<B>, BoxError> for Brief {
+    type Future = tokio::time::Sleep;
+
+    fn retry(
+        &mut self,
+        request: &mut Request<kube::client::Body>,
+        result: &mut Result<Response<B>, BoxError>,
+    ) -> Option<Self::Future> {
+        let asked = result.as_ref().ok().and_then(asked_wait);
+        if asked.is_some_and(|wait| wait > SHORT_WAIT) {
+            return None;
+        }
+        self.0.retry(request, result)
+    }
+
+    fn clone_request(
+        &mut self,
+        request: &Request<kube::client::Body>,
+    ) -> Option<Request<kube::client::Body>> {
+        Policy::<_, Response<B>, BoxError>::clone_request(&mut self.0, request)
+    }
+}
+
+/// How long a server that has too much to do asks to wait.
+fn asked_wait<B>(response: &Response<B>) -> Option<Duration> {
+    if response.status() != StatusCode::TOO_MANY_REQUESTS {
+        return None;
+    }
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
+/// Puts the wait that a header asks for where kube looks for it: into the answer itself.
+fn tell_wait<B>(response: Response<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let Some(wait) = asked_wait(&response) else {
+        return response.map(Body::new);
+    };
+    let status = json!({
+        "apiVersion": "v1",
+        "kind": "Status",
+        "status": "Failure",
+        "code": 429,
+        "reason": "TooManyRequests",
+        "message": format!("the API server has too much to do and asks to wait for {} s", wait.as_secs()),
+        "details": { "retryAfterSeconds": u32::try_from(wait.as_secs()).unwrap_or(u32::MAX) },
+    });
+    let mut told = Response::new(Body::from(status.to_string()));
+    *told.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    let json = http::HeaderValue::from_static("application/json");
+    told.headers_mut().insert(CONTENT_TYPE, json);
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy(seconds: &'static str) -> Response<Body> {
+        let response = Response::builder().status(429).header(RETRY_AFTER, seconds);
+        response.body(Body::from("Too many requests")).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn short_waits_are_waited_for_and_long_ones_are_told() {
+        let mut request = Request::new(kube::client::Body::empty());
+        for (seconds, is_tried_again) in [("1", true), ("5", true), ("6", false), ("3600", false)] {
+            let mut policy = Brief(RetryPolicy::server_retry());
+            let again = policy.retry(&mut request, &mut Ok(busy(seconds)));
+            assert_eq!(again.is_some(), is_tried_again, "{seconds}");
+        }
+        let mut fine = Ok(Response::new(Body::empty()));
+        let mut policy = Brief(RetryPolicy::server_retry());
+        assert!(policy.retry(&mut request, &mut fine).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_wait_of_a_header_is_told_in_the_answer_and_others_are_left_alone() {
+        let read = async |response: Response<Body>| {
+            let body = axum::body::to_bytes(response.into_body(), 4096).await;
+            body.unwrap()
+        };
+        let body = read(tell_wait(busy("40"))).await;
+        let status: kube::core::Status = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (status.code, status.details.unwrap().retry_after_seconds),
+            (429, 40)
+        );
+        for response in [busy("soon"), Response::new(Body::from("Too many requests"))] {
+            assert_eq!(read(tell_wait(response)).await, "Too many requests");
+        }
+    }
 }

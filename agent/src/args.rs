@@ -210,6 +210,15 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_SYNC_SHARDS", value_parser = clap::value_parser!(u16).range(1..=256), default_value_t = 4)]
     pub sync_shards: u16,
 
+    /// The most ExternalSecrets that this process works on at once. They wait for providers and the API server nearly all of the time.
+    #[arg(long, env = "LATCHKEY_SYNC_CONCURRENCY", value_parser = clap::value_parser!(u16).range(1..=1024), default_value_t = 64)]
+    pub sync_concurrency: u16,
+
+    /// The most of them that use the same store, so that a slow one does not hold up the others. Stores with the same address share half
+    /// of all, or this if it is more.
+    #[arg(long, env = "LATCHKEY_SYNC_STORE_CONCURRENCY", value_parser = clap::value_parser!(u16).range(1..=1024), default_value_t = 16)]
+    pub sync_store_concurrency: u16,
+
     /// Log filter, for example `info` or `info,latchkey::sync=debug`.
     #[arg(long, env = "LATCHKEY_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
@@ -352,6 +361,10 @@ mod tests {
         assert_eq!(args.provider_timeout, Duration::from_secs(30));
         assert!(args.enable_flood_gate && args.enable_cluster_store_reconciler);
         assert!(args.enable_cluster_external_secret_reconciler);
+        assert_eq!(
+            (args.sync_concurrency, args.sync_store_concurrency),
+            (64, 16)
+        );
         assert!(args.certificate_namespaces.is_empty());
         assert_eq!(args.validate(), Ok(()));
     }
@@ -371,6 +384,8 @@ mod tests {
             ("--provider-timeout=-3s", "--provider-timeout"),
             ("--provider-timeout=0s", "--provider-timeout"),
             ("--enable-flood-gate=perhaps", "--enable-flood-gate"),
+            ("--sync-concurrency=0", "--sync-concurrency"),
+            ("--sync-store-concurrency=many", "--sync-store-concurrency"),
             ("--no-such-flag", "--no-such-flag"),
         ];
         for (argument, flag) in cases {

@@ -197,6 +197,8 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         template_right_delimiter,
         sync_lease,
         sync_shards,
+        sync_concurrency,
+        sync_store_concurrency,
         log_level: _,
     } = args;
     let client = api_server::connect().await?;
@@ -315,6 +317,8 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             cluster_stores: enable_cluster_store_reconciler,
             extended_metric_labels: enable_extended_metric_labels,
             cluster_external_secrets: enable_cluster_external_secret_reconciler,
+            concurrency: sync_concurrency,
+            store_concurrency: sync_store_concurrency,
         };
         sync::Sync::new(
             client,

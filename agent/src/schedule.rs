@@ -4,12 +4,19 @@
 //! watches ─> trigger ─┐                       ┌─ lane First   (never synced: somebody waits for it)
 //! timers ─────────────┴─> Queue (pure) ─ take ┤                                     namespaces take turns within a lane
 //!                           ▲                 └─ lane Refresh (everything else)
-//!                           └── finish(next) ── pass, at most `concurrency` at once
+//!                           └── finish(next) ── pass, at most `concurrency` at once, and as many as the budget has room for
 //! ```
 //!
 //! [`Queue`] holds the rules and knows no clock of its own, so its tests are exact: an object is in one place only, is never run twice
 //! at the same time, and one that is triggered while it runs is run again afterwards. [`Scheduler`] drives it.
+//!
+//! Each pass takes a unit of whatever its [`Budget`] names, such as its store, and gives it back when it ends. An object whose turn comes
+//! when nothing is left waits aside, and lets others go first; it is called as soon as a unit is given back. [`phase`] says at
+//! which moment of its interval an object is refreshed.
 
+mod budget;
+mod lanes;
+pub(crate) mod phase;
 mod queue;
 
 use std::collections::HashMap;
@@ -23,7 +30,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-pub use queue::{Key, Lane, Queue};
+pub use budget::Charge;
+pub use lanes::Lane;
+pub use queue::{Budget, Key, Queue};
 
 /// What follows a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +64,24 @@ pub struct Scheduler {
 // === impl Scheduler ===
 
 impl Scheduler {
+    /// A scheduler whose passes take what `budget` says.
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        Self {
+            queue: Mutex::new(Queue::new(budget)),
+            changed: Notify::new(),
+        }
+    }
+
     /// Has the object looked at as soon as its lane and its namespace allow.
     pub fn trigger(&self, key: Key, lane: Lane) {
         self.queue.lock().trigger(key, lane);
+        self.changed.notify_one();
+    }
+
+    /// Has an object that is due later looked at from `instant` on.
+    pub fn hasten(&self, key: &Key, instant: Instant) {
+        self.queue.lock().hasten(key, instant);
         self.changed.notify_one();
     }
 

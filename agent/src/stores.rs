@@ -10,16 +10,20 @@
 //! 4. [`Policy::gate`]: is it ready (pushsecret-and-stores.md B4)?
 //! 5. [`wire`]: which namespaces and which kind travel to the provider (provider-protocol.md 9.3)?
 //!
-//! [`StoreReader`] reads stores: [`ApiReader`] through GETs for the role `sync`, [`WatchReader`] through watches of single
-//! objects by name for the role `node`, so that a node knows only the stores in use on it. [`validation`] writes their status.
+//! [`StoreReader`] reads stores: [`CachedReader`] from a [`StoreCache`] of all of them for the role `sync`, and what that does not know
+//! through GETs; [`WatchReader`] through watches of single objects by name for the role `node`, so that a node knows only the stores
+//! in use on it. [`objects`] follows what stores name. [`validation`] writes their status.
 //!
-//! RBAC: `get` on `secretstores`, `clustersecretstores`, `generators`, `clustergenerators` and `namespaces`; `list` and `watch`
-//! too for [`WatchReader`], which knows no generators.
+//! RBAC: `get`, `list` and `watch` on `secretstores`, `clustersecretstores`, `generators`, `clustergenerators` and `namespaces`;
+//! [`WatchReader`] knows no generators. The role `sync` also needs
+//! `list` and `watch` on the kinds of providers, for their metadata.
 
 mod accounts;
+mod cache;
 pub mod conditions;
 mod hosts;
 mod model;
+pub mod objects;
 mod policy;
 mod reader;
 pub mod validation;
@@ -27,6 +31,7 @@ mod watching;
 pub mod wire;
 
 pub use accounts::TokenSource;
+pub use cache::{CachedReader, StoreCache};
 pub use hosts::AllowedHosts;
 #[cfg(test)]
 pub(crate) use model::fixtures;

@@ -7,17 +7,18 @@
 //! |---|---|---|
 //! | ExternalSecrets | get, list, watch, patch; status: patch | the objects themselves; patch adds and removes the finalizer |
 //! | Secrets | get, create, update, patch, delete; metadata: get, list, watch | targets; there is no list or watch of values |
-//! | SecretStores, ClusterSecretStores, Generators, ClusterGenerators | get | whether one belongs to another controller class |
+//! | SecretStores, ClusterSecretStores, Generators, ClusterGenerators | get, list, watch | their rules; objects that failed are looked at again when one of theirs changes |
+//! | kinds of providers; metadata | list, watch | the same for what stores name ([`crate::stores::objects`]) |
 //! | GeneratorStates | list, create, patch | what generators left ([`crate::generators::states`]) |
 //! | ConfigMaps, Secrets | get | those that `templateFrom` names ([`crate::templates`]) |
 //! | Events | create, patch | |
 //! | `/openapi/v3` | get | whether the installed ExternalSecret knows `secretStoreRef.apiVersion` |
 //!
 //! ```text
-//! watch ExternalSecrets ─┐   lanes, turns        ┌─ rest: nothing is due
+//! watch ExternalSecrets ─┐   lanes, turns, budget┌─ rest: nothing is due
 //! watch Secret metadata ─┼─> reconcile ─> decide┼─ refuse: a field cannot be honoured; the message names it
-//! timers ────────────────┘                      ├─ adopt: put our label on an existing target
-//!                                               └─ resolve ─> engine: fetch, render ─> mutate (pure) ─> write ─> clean up
+//! stores, for what failed┤                      ├─ adopt: put our label on an existing target
+//! timers ────────────────┘                      └─ resolve ─> engine: fetch, render ─> mutate (pure) ─> write ─> clean up
 //! ```
 //!
 //! [`decide`], [`window`] and [`mutate`] are pure and hold the rules; [`reconcile`], [`deliver`], [`record`] and [`target`] act.
@@ -34,10 +35,12 @@ mod names;
 mod outcome;
 mod reconcile;
 mod record;
+mod references;
 mod target;
 mod watched;
 mod window;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,11 +53,15 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_engine::source::Source;
 use latchkey_engine::template::Renderer;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::schedule::{Key, Lane, Next, Scheduler};
+use crate::schedule::{Budget, Charge, Key, Lane, Next, Scheduler};
 use crate::shards::Ownership;
+use crate::stores::StoreCache;
+use crate::stores::objects::{self, Change};
 
 pub use metrics::Metrics;
 
@@ -68,24 +75,33 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct Config {
     /// Stores of another class are left to other controllers, and with them the objects that refer to them.
     pub controller_class: String,
-    /// The most passes that run at once.
+    /// The most passes that run at once. Nearly all of their time they wait for the provider and the API server.
     pub concurrency: u16,
+    /// The most of them that use the same store. Stores with the same address share half of all, or this if it is more.
+    pub store_concurrency: u16,
     /// Only this namespace is looked at; `None` means all.
     pub namespace: Option<String>,
     /// Whether objects whose `secretStoreRef` names a ClusterSecretStore are looked at.
     pub cluster_stores: bool,
     /// How long replaced values of generators stay; `None` if what generators leave is not kept.
     pub generator_grace: Option<Duration>,
+    /// Where stores are kept while the controller runs; whoever fetches reads the same.
+    pub stores: StoreCache,
+    /// Changes whenever a provider is reached again that could not be.
+    pub recoveries: Option<watch::Receiver<u64>>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             controller_class: String::from("default"),
-            concurrency: 8,
+            concurrency: 64,
+            store_concurrency: 16,
             namespace: None,
             cluster_stores: true,
             generator_grace: Some(Duration::from_secs(120)),
+            stores: StoreCache::default(),
+            recoveries: None,
         }
     }
 }
@@ -129,8 +145,14 @@ pub async fn run<S: Source + 'static>(
     let external_secrets: Api<Guarded> = scoped(&client, &config);
     let secrets: Api<PartialObjectMeta<Secret>> = scoped(&client, &config);
     let watched = Arc::new(Watched::default());
+    let (namespace, stores, recoveries) = (
+        config.namespace.clone(),
+        config.stores.clone(),
+        config.recoveries.clone(),
+    );
+    let store_client = client.clone();
     let work = Work {
-        scheduler: Scheduler::default(),
+        scheduler: Scheduler::new(budget(Arc::clone(&watched), &config)),
         context: Arc::new(reconcile::Context::new(
             client,
             source,
@@ -151,7 +173,19 @@ pub async fn run<S: Source + 'static>(
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
+    let follow_stores = objects::follow(
+        &store_client,
+        namespace.as_deref(),
+        &stores,
+        |store, change| match change {
+            Change::Store { helps: false } => {}
+            Change::Store { helps: true } => work.help(work.watched.dependents.of(store, None)),
+            Change::Object { callers } => work.help(work.watched.dependents.of(store, callers)),
+        },
+    );
     tokio::select! {
+        () = follow_stores => {}
+        () = work.follow_recoveries(recoveries) => {}
         () = work.follow_objects(external_secrets) => {}
         () = work.follow_targets(secrets) => {}
         () = work.follow_shards() => {}
@@ -226,7 +260,7 @@ impl<S: Source + 'static> Work<S> {
                     (false, true) => self.trigger(key),
                     (true, false) => {
                         self.scheduler.forget(&key);
-                        self.watched.backoff.forget(&key);
+                        self.watched.settled(&key);
                         self.metrics.left(&key.0, &key.1);
                     }
                     _ => {}
@@ -236,6 +270,28 @@ impl<S: Source + 'static> Work<S> {
         }
         // The owner of the shards is gone: so is this controller, in a moment.
         std::future::pending::<()>().await;
+    }
+
+    /// Takes up what failed because its provider could not be reached, once it can.
+    async fn follow_recoveries(&self, recoveries: Option<watch::Receiver<u64>>) {
+        if let Some(mut recoveries) = recoveries {
+            while recoveries.changed().await.is_ok() {
+                self.help(self.watched.dependents.cut_off());
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Has objects that failed looked at again, but none before the time that somebody asked for. Their budget keeps them from coming
+    /// all at once.
+    fn help(&self, objects: Vec<(Key, Option<Instant>)>) {
+        let now = Instant::now();
+        for (key, not_before) in objects {
+            match not_before.filter(|instant| *instant > now) {
+                Some(instant) => self.scheduler.hasten(&key, instant),
+                None => self.trigger(key),
+            }
+        }
     }
 
     fn trigger(&self, key: Key) {
@@ -264,6 +320,36 @@ impl<S: Source + 'static> Work<S> {
     }
 }
 
+/// What a pass takes: a place at each store that the object refers to, and one at its address. An object that is to be let go takes
+/// none, so that no store stands in the way of a deletion.
+fn budget(watched: Arc<Watched>, config: &Config) -> Budget {
+    let most_of_store = usize::from(config.store_concurrency.max(1));
+    let most_of_address = most_of_store.max(usize::from(config.concurrency / 2));
+    let stores = config.stores.clone();
+    Box::new(move |key| {
+        let object = watched.get(key);
+        let Some(Ok(object)) = object.as_ref().map(|object| &object.0) else {
+            return Vec::new();
+        };
+        if object.metadata.deletion_timestamp.is_some() {
+            return Vec::new();
+        }
+        let mut charges: BTreeMap<String, usize> = BTreeMap::new();
+        for store in references::of(&key.0, object) {
+            if let Some(Ok(known)) = stores.get(&store) {
+                let address = format!("address {}", known.provider.address);
+                charges.insert(address, most_of_address);
+            }
+            charges.insert(format!("{store} in {}", store.namespace), most_of_store);
+        }
+        let charges = charges.into_iter().map(|(account, most)| Charge {
+            account: account.into(),
+            most,
+        });
+        charges.collect()
+    })
+}
+
 /// Whether the object was never synced.
 fn is_new(object: &Guarded) -> bool {
     object.0.as_ref().is_ok_and(|object| {
@@ -281,3 +367,6 @@ where
         None => Api::all(client.clone()),
     }
 }
+
+#[cfg(test)]
+mod model;

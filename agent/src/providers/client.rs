@@ -10,6 +10,7 @@ use latchkey_proto::generator::v1 as generator;
 use latchkey_proto::provider::v1 as wire;
 use latchkey_secret::{SecretData, SecretValue};
 use latchkey_transport::{Connection, MAX_MESSAGE_BYTES};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -376,10 +377,14 @@ impl Client {
         if before != after {
             tracing::warn!(provider = target, ?before, ?after, "breaker changed");
             // From open to half-open and back is no news to anyone.
+            let count = |changes: &watch::Sender<u64>| {
+                changes.send_modify(|count| *count = count.wrapping_add(1));
+            };
             if before == BreakerState::Closed || after == BreakerState::Closed {
-                self.pooled
-                    .changes
-                    .send_modify(|count| *count = count.wrapping_add(1));
+                count(&self.pooled.changes);
+            }
+            if after == BreakerState::Closed {
+                count(&self.pooled.recoveries);
             }
         }
         metrics.breaker(target, after);

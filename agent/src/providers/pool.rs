@@ -49,6 +49,7 @@ struct Shared {
     metrics: ProviderMetrics,
     entries: Mutex<HashMap<PoolKey, Arc<Pooled>>>,
     changes: watch::Sender<u64>,
+    recoveries: watch::Sender<u64>,
 }
 
 /// P-TLS-4, SB-21: certificates of one store are never shown on behalf of another.
@@ -80,6 +81,8 @@ pub(crate) struct Pooled {
     pub(crate) metrics: ProviderMetrics,
     /// Counts breakers that opened or closed.
     pub(crate) changes: watch::Sender<u64>,
+    /// Counts breakers that closed.
+    pub(crate) recoveries: watch::Sender<u64>,
     created: Instant,
     used: Mutex<Instant>,
 }
@@ -93,6 +96,7 @@ impl Pool {
             metrics,
             entries: Mutex::new(HashMap::new()),
             changes: watch::Sender::new(0),
+            recoveries: watch::Sender::new(0),
         }))
     }
 
@@ -118,6 +122,7 @@ impl Pool {
             metrics,
             entries,
             changes,
+            recoveries,
         } = &*self.0;
         let target = address.to_string();
         let labels = PoolLabels::of(&target);
@@ -147,6 +152,7 @@ impl Pool {
             target: target.clone(),
             metrics: metrics.clone(),
             changes: changes.clone(),
+            recoveries: recoveries.clone(),
             created: now,
             used: Mutex::new(now),
         });
@@ -223,6 +229,12 @@ impl Pool {
     #[must_use]
     pub fn breaker_changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+
+    /// Changes whenever a breaker closes: a provider is reached again.
+    #[must_use]
+    pub fn recoveries(&self) -> watch::Receiver<u64> {
+        self.0.recoveries.subscribe()
     }
 
     /// How many connections there are.

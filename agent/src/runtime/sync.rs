@@ -19,8 +19,8 @@ use crate::generators::states::Collector;
 use crate::leader::{self, Election};
 use crate::providers::{ProviderSource, Providers};
 use crate::shards::{self, Ownership, Shards};
-use crate::stores::ApiReader;
 use crate::stores::validation::{self, StoreMetrics, Validator};
+use crate::stores::{CachedReader, StoreCache};
 use crate::sync;
 
 /// What the role needs to know.
@@ -41,6 +41,10 @@ pub(super) struct Settings {
     pub(super) extended_metric_labels: bool,
     /// Whether ClusterExternalSecrets are handled, provided that the agent looks at all namespaces.
     pub(super) cluster_external_secrets: bool,
+    /// The most ExternalSecrets that are worked on at once.
+    pub(super) concurrency: u16,
+    /// The most of them that use the same store.
+    pub(super) store_concurrency: u16,
 }
 
 /// The role before it runs.
@@ -58,13 +62,13 @@ struct Work {
     client: Client,
     /// `None` if they are left alone.
     spread: Option<cluster_external_secrets::Metrics>,
-    states: Collector<ProviderSource<ApiReader>>,
+    states: Collector<ProviderSource<CachedReader>>,
 }
 
 /// What turning ExternalSecrets into Secrets takes.
 struct Secrets {
     client: Client,
-    source: Arc<ProviderSource<ApiReader>>,
+    source: Arc<ProviderSource<CachedReader>>,
     renderer: Arc<Renderer>,
     config: sync::Config,
     metrics: sync::Metrics,
@@ -93,6 +97,8 @@ impl Sync {
             cluster_stores,
             extended_metric_labels,
             cluster_external_secrets,
+            concurrency,
+            store_concurrency,
         } = settings;
         let certificates = certificates.map(|settings| {
             let metrics = certificates::Metrics::default();
@@ -114,10 +120,10 @@ impl Sync {
         );
         let metrics = sync::Metrics::new(extended_metric_labels);
         metrics.register(registry);
-        let source = Arc::new(ProviderSource::new(
-            Arc::new(ApiReader::new(client.clone())),
-            providers,
-        ));
+        let stores_known = StoreCache::default();
+        let recoveries = providers.pool.recoveries();
+        let reader = CachedReader::new(stores_known.clone(), client.clone());
+        let source = Arc::new(ProviderSource::new(Arc::new(reader), providers));
         let states = Collector::new(client.clone(), Arc::clone(&source));
         let secrets = Secrets {
             client: client.clone(),
@@ -125,8 +131,12 @@ impl Sync {
             renderer,
             config: sync::Config {
                 controller_class,
+                concurrency,
+                store_concurrency,
                 generator_grace,
                 cluster_stores,
+                stores: stores_known,
+                recoveries: Some(recoveries),
                 ..sync::Config::default()
             },
             metrics,

@@ -1,65 +1,94 @@
 //! The rules of the queue, without a clock and without tasks.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use tokio::time::Instant;
+
+use super::budget::{Accounts, Charge};
+use super::lanes::{Lane, Turns, Waiting};
 
 /// Namespace and name of an object.
 pub type Key = (String, String);
 
-/// How urgent a look is. Lanes are served in this order, but for one turn in [`TURNS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
-    /// The object was never synced: a workload may be waiting for it.
-    First,
-    /// A change, a refresh that is due, or a repair.
-    Refresh,
-}
-
-/// Of so many turns one goes to the later lane first, so that an endless stream of new objects does not starve refreshes.
-const TURNS: u64 = 8;
-
-const LANES: [Lane; 2] = [Lane::First, Lane::Refresh];
+/// What a pass over an object takes while it runs, each account at most once; asked whenever the object's turn comes.
+pub type Budget = Box<dyn Fn(&Key) -> Vec<Charge> + Send + Sync>;
 
 /// Objects that wait, that run, and that are due later.
-#[derive(Default)]
 pub struct Queue {
     objects: HashMap<Key, Object>,
     lanes: [Waiting; 2],
+    /// Objects for which a unit of an account was set aside. Their turn had come before.
+    called: [VecDeque<(Key, u64)>; 2],
+    accounts: Accounts,
+    budget: Budget,
+    /// Objects that wait, by lane, wherever they do.
+    counts: [usize; 2],
     /// Due times. The number tells a current entry from one that was replaced.
     due: BTreeSet<(Instant, u64, Key)>,
     tickets: u64,
-    turns: u64,
+    turns: Turns,
 }
 
 /// Where one object is. It is in one place only: due later, waiting, or running.
 #[derive(Default)]
 struct Object {
     due: Option<(Instant, u64)>,
-    waiting: Option<(Lane, u64)>,
-    is_running: bool,
+    waiting: Option<Waits>,
+    /// What the running pass takes.
+    running: Option<Vec<Arc<str>>>,
     /// It was triggered while it ran.
     again: Option<Lane>,
     /// It is gone; what runs is the last pass.
     is_forgotten: bool,
 }
 
-/// The objects that wait in one lane: namespaces take turns, and within a namespace the first to come is the first to go.
-#[derive(Default)]
-struct Waiting {
-    turns: VecDeque<String>,
-    names: HashMap<String, VecDeque<(String, u64)>>,
-    count: usize,
+/// How an object waits. Its ticket is in one place only, however often it moves.
+struct Waits {
+    lane: Lane,
+    ticket: u64,
+    place: Place,
+}
+
+enum Place {
+    Lane,
+    /// Its turn came when nothing was left of this account.
+    Held(Arc<str>),
+    /// A unit of this account was set aside for it.
+    Called(Arc<str>),
 }
 
 // === impl Queue ===
 
+impl Default for Queue {
+    /// A queue without a budget.
+    fn default() -> Self {
+        Self::new(Box::new(|_| Vec::new()))
+    }
+}
+
 impl Queue {
+    /// An empty queue whose passes take what `budget` says.
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        Self {
+            objects: HashMap::new(),
+            lanes: Default::default(),
+            called: Default::default(),
+            accounts: Accounts::default(),
+            budget,
+            counts: [0, 0],
+            due: BTreeSet::new(),
+            tickets: 0,
+            turns: Turns::default(),
+        }
+    }
+
     /// Puts the object into `lane`, or keeps its place if it waits already in one that is as urgent. While it runs, it is noted
     /// and put there when the pass has finished.
     pub fn trigger(&mut self, key: Key, lane: Lane) {
         let object = self.objects.entry(key.clone()).or_default();
-        if object.is_running {
+        if object.running.is_some() {
             object.is_forgotten = false;
             object.again = Some(object.again.map_or(lane, |noted| noted.min(lane)));
             return;
@@ -67,25 +96,62 @@ impl Queue {
         if let Some((instant, ticket)) = object.due.take() {
             self.due.remove(&(instant, ticket, key.clone()));
         }
-        match object.waiting {
-            Some((current, _)) if current <= lane => return,
-            Some((current, _)) => self.lanes[current as usize].count -= 1,
-            None => {}
+        let mut lane = lane;
+        if let Some(waits) = &object.waiting {
+            let waits_in_vain = match &waits.place {
+                // It was changed, and needs nothing of what it waits for.
+                Place::Held(account) => {
+                    let charges = (self.budget)(&key);
+                    !charges.iter().any(|charge| charge.account == *account)
+                }
+                Place::Lane | Place::Called(_) => false,
+            };
+            if waits.lane <= lane && !waits_in_vain {
+                return;
+            }
+            lane = lane.min(waits.lane);
+            self.leave(&key);
         }
         self.tickets += 1;
-        object.waiting = Some((lane, self.tickets));
+        self.counts[lane as usize] += 1;
+        if let Some(object) = self.objects.get_mut(&key) {
+            object.waiting = Some(Waits {
+                lane,
+                ticket: self.tickets,
+                place: Place::Lane,
+            });
+        }
         self.lanes[lane as usize].push(key, self.tickets);
     }
 
-    /// Takes the object whose turn it is at `now`. It counts as running until [`Queue::finish`].
+    /// Brings an object that is due later forward to `instant`. One that runs is run again afterwards: whatever made it worth a look may
+    /// have come too late for it.
+    pub fn hasten(&mut self, key: &Key, instant: Instant) {
+        let Some(object) = self.objects.get_mut(key) else {
+            return;
+        };
+        if object.running.is_some() && !object.is_forgotten {
+            object.again = Some(object.again.unwrap_or(Lane::Refresh));
+        }
+        let Some((due, ticket)) = object.due.filter(|(due, _)| *due > instant) else {
+            return;
+        };
+        self.due.remove(&(due, ticket, key.clone()));
+        object.due = Some((instant, ticket));
+        self.due.insert((instant, ticket, key.clone()));
+    }
+
+    /// Takes the object whose turn it is at `now` and whose budget has room. It counts as running until [`Queue::finish`].
     pub fn take(&mut self, now: Instant) -> Option<Key> {
         self.wake(now);
-        self.turns = self.turns.wrapping_add(1);
-        let mut order = LANES;
-        if self.turns.is_multiple_of(TURNS) {
-            order.reverse();
+        let order = self.turns.next();
+        loop {
+            let taken = order.into_iter().find_map(|lane| self.take_from(lane));
+            // Those who were called and cannot go have called others meanwhile. Each is called once: what it waits for next is running.
+            if taken.is_some() || self.called.iter().all(VecDeque::is_empty) {
+                return taken;
+            }
         }
-        order.into_iter().find_map(|lane| self.take_from(lane))
     }
 
     /// Ends the pass of an object: it is due again at `due`, or at once if it was triggered meanwhile.
@@ -93,25 +159,21 @@ impl Queue {
         let Some(object) = self.objects.get_mut(key) else {
             return;
         };
-        object.is_running = false;
+        let taken = object.running.take().unwrap_or_default();
         if object.is_forgotten {
             self.objects.remove(key);
-            return;
-        }
-        if let Some(lane) = object.again.take() {
+        } else if let Some(lane) = object.again.take() {
             self.trigger(key.clone(), lane);
-            return;
-        }
-        match due {
-            Some(instant) => {
-                self.tickets += 1;
-                object.due = Some((instant, self.tickets));
-                self.due.insert((instant, self.tickets, key.clone()));
-            }
+        } else if let Some(instant) = due {
+            self.tickets += 1;
+            object.due = Some((instant, self.tickets));
+            self.due.insert((instant, self.tickets, key.clone()));
+        } else {
             // Nothing is known of an object that rests: the map holds only what has work.
-            None => {
-                self.objects.remove(key);
-            }
+            self.objects.remove(key);
+        }
+        for account in taken {
+            self.give_back(&account);
         }
     }
 
@@ -120,7 +182,7 @@ impl Queue {
         let Some(object) = self.objects.get_mut(key) else {
             return;
         };
-        if object.is_running {
+        if object.running.is_some() {
             object.is_forgotten = true;
             object.again = None;
             return;
@@ -128,9 +190,7 @@ impl Queue {
         if let Some((instant, ticket)) = object.due {
             self.due.remove(&(instant, ticket, key.clone()));
         }
-        if let Some((lane, _)) = object.waiting {
-            self.lanes[lane as usize].count -= 1;
-        }
+        self.leave(key);
         self.objects.remove(key);
     }
 
@@ -140,10 +200,10 @@ impl Queue {
         self.due.first().map(|(instant, ..)| *instant)
     }
 
-    /// Objects that wait in a lane.
+    /// Objects that wait in a lane, for their turn or for room in their budget.
     #[must_use]
     pub fn waiting(&self, lane: Lane) -> usize {
-        self.lanes[lane as usize].count
+        self.counts[lane as usize]
     }
 
     /// Moves what is due into the lane of refreshes.
@@ -165,46 +225,75 @@ impl Queue {
 
     fn take_from(&mut self, lane: Lane) -> Option<Key> {
         loop {
-            let (key, ticket) = self.lanes[lane as usize].pop()?;
-            // Entries of objects that are gone or moved to another lane stay until their turn comes.
-            if let Some(object) = self.objects.get_mut(&key)
-                && object.waiting == Some((lane, ticket))
-            {
-                object.waiting = None;
-                object.is_running = true;
-                self.lanes[lane as usize].count -= 1;
+            let called = self.called[lane as usize].pop_front();
+            let (key, ticket) = called.or_else(|| self.lanes[lane as usize].pop())?;
+            let Some(object) = self.objects.get_mut(&key) else {
+                continue;
+            };
+            // Entries of objects that are gone or went elsewhere stay until their turn comes.
+            let waits = object.waiting.take_if(|waits| waits.ticket == ticket);
+            let Some(mut waits) = waits else { continue };
+            let set_aside = match &waits.place {
+                Place::Called(account) => Some(account.clone()),
+                Place::Lane | Place::Held(_) => None,
+            };
+            if let Some(account) = &set_aside {
+                self.accounts.release(account);
+            }
+            let charges = (self.budget)(&key);
+            match self.accounts.exhausted(&charges, set_aside.is_some()) {
+                None => {
+                    self.accounts.take(&charges);
+                    self.counts[lane as usize] -= 1;
+                    let taken = charges.into_iter().map(|charge| charge.account);
+                    object.running = Some(taken.collect());
+                }
+                Some(charge) => {
+                    self.accounts.hold(charge, lane, key.clone(), ticket);
+                    waits.place = Place::Held(charge.account.clone());
+                    object.waiting = Some(waits);
+                }
+            }
+            let is_taken = object.running.is_some();
+            // What was set aside and not taken is the next one's.
+            if let Some(account) = &set_aside {
+                self.call(account);
+            }
+            if is_taken {
                 return Some(key);
             }
         }
     }
-}
 
-// === impl Waiting ===
-
-impl Waiting {
-    fn push(&mut self, (namespace, name): Key, ticket: u64) {
-        self.count += 1;
-        match self.names.get_mut(&namespace) {
-            Some(names) => names.push_back((name, ticket)),
-            None => {
-                self.turns.push_back(namespace.clone());
-                self.names
-                    .insert(namespace, VecDeque::from([(name, ticket)]));
-            }
+    /// Takes an object from where it waits.
+    fn leave(&mut self, key: &Key) {
+        let waits = self
+            .objects
+            .get_mut(key)
+            .and_then(|object| object.waiting.take());
+        let Some(waits) = waits else { return };
+        self.counts[waits.lane as usize] -= 1;
+        if let Place::Called(account) = waits.place {
+            self.accounts.release(&account);
+            self.call(&account);
         }
     }
 
-    /// The first entry of the namespace whose turn it is; that namespace goes to the end.
-    fn pop(&mut self) -> Option<(Key, u64)> {
-        let namespace = self.turns.pop_front()?;
-        let names = self.names.get_mut(&namespace)?;
-        let entry = names.pop_front();
-        if names.is_empty() {
-            self.names.remove(&namespace);
-        } else {
-            self.turns.push_back(namespace.clone());
+    fn give_back(&mut self, account: &Arc<str>) {
+        self.accounts.give_back(account);
+        self.call(account);
+    }
+
+    /// Calls those who wait for what is left of an account.
+    fn call(&mut self, account: &Arc<str>) {
+        while let Some((key, ticket)) = self.accounts.next(account) {
+            let object = self.objects.get_mut(&key);
+            let waits = object.and_then(|object| object.waiting.as_mut());
+            if let Some(waits) = waits.filter(|waits| waits.ticket == ticket) {
+                waits.place = Place::Called(account.clone());
+                self.accounts.set_aside(account);
+                self.called[waits.lane as usize].push_back((key, ticket));
+            }
         }
-        let (name, ticket) = entry?;
-        Some(((namespace, name), ticket))
     }
 }

@@ -106,6 +106,36 @@ fn what_is_due_is_taken_in_the_order_of_its_times() {
 }
 
 #[test]
+fn what_is_due_later_can_be_brought_forward_and_not_put_off() {
+    let (mut queue, now) = (Queue::default(), Instant::now());
+    let (object, after) = (key("a", "x"), |seconds| now + Duration::from_secs(seconds));
+    queue.hasten(&object, now);
+    assert_eq!(
+        (queue.take(now), queue.next_due()),
+        (None, None),
+        "it is not known"
+    );
+    queue.trigger(object.clone(), Lane::Refresh);
+    queue.hasten(&object, after(5));
+    assert_eq!(queue.take(now), Some(object.clone()), "it waits already");
+    queue.finish(&object, Some(after(60)));
+    queue.hasten(&object, after(90));
+    assert_eq!(queue.next_due(), Some(after(60)));
+    queue.hasten(&object, after(20));
+    assert_eq!(queue.take(after(19)), None);
+    assert_eq!(queue.take(after(20)), Some(object.clone()));
+    queue.hasten(&object, after(30));
+    queue.finish(&object, Some(after(90)));
+    assert_eq!(
+        queue.take(after(20)),
+        Some(object.clone()),
+        "it was under way"
+    );
+    queue.finish(&object, None);
+    assert_eq!(queue.next_due(), None);
+}
+
+#[test]
 fn a_forgotten_object_leaves_nothing_wherever_it_was() {
     let (mut queue, now) = (Queue::default(), Instant::now());
     let object = key("a", "x");
@@ -135,6 +165,125 @@ fn a_forgotten_object_leaves_nothing_wherever_it_was() {
     assert_eq!((queue.take(now), queue.next_due()), (None, None));
 }
 
+/// A budget with at most `most` passes at once for the account of each name before a `-`.
+fn limited(most: usize) -> Queue {
+    Queue::new(Box::new(move |(_, name)| {
+        let account = name.split('-').next().unwrap_or_default();
+        vec![charge(account, most)]
+    }))
+}
+
+fn charge(account: &str, most: usize) -> Charge {
+    Charge {
+        account: account.into(),
+        most,
+    }
+}
+
+#[test]
+fn an_account_that_is_used_up_holds_back_its_own_objects_only() {
+    let (mut queue, now) = (limited(2), Instant::now());
+    for number in 0..5 {
+        queue.trigger(key("a", &format!("slow-{number}")), Lane::First);
+    }
+    queue.trigger(key("a", "quick-0"), Lane::Refresh);
+    assert_eq!(
+        names(&mut queue, now),
+        ["a/slow-0", "a/slow-1", "a/quick-0"]
+    );
+    assert_eq!(queue.waiting(Lane::First), 3);
+    queue.finish(&key("a", "slow-1"), None);
+    // What waited longer goes first, also before what is more urgent in name only.
+    queue.trigger(key("b", "slow-9"), Lane::First);
+    assert_eq!(names(&mut queue, now), ["a/slow-2"]);
+    queue.finish(&key("a", "slow-0"), None);
+    queue.finish(&key("a", "slow-2"), None);
+    assert_eq!(names(&mut queue, now), ["a/slow-3", "b/slow-9"]);
+    queue.finish(&key("a", "slow-3"), None);
+    assert_eq!(names(&mut queue, now), ["a/slow-4"]);
+    assert_eq!(queue.waiting(Lane::First), 0);
+}
+
+#[test]
+fn namespaces_take_turns_while_they_wait_for_the_same_account() {
+    let (mut queue, now) = (limited(1), Instant::now());
+    for number in 0..4 {
+        queue.trigger(key("big", &format!("s-{number}")), Lane::Refresh);
+    }
+    queue.trigger(key("small", "s-x"), Lane::Refresh);
+    assert_eq!(names(&mut queue, now), ["big/s-0"], "the others are held");
+    queue.finish(&key("big", "s-0"), None);
+    for (namespace, name) in [("small", "s-x"), ("big", "s-1"), ("big", "s-2")] {
+        assert_eq!(queue.take(now), Some(key(namespace, name)));
+        queue.finish(&key(namespace, name), None);
+    }
+}
+
+#[test]
+fn an_object_that_is_called_and_goes_leaves_its_unit_to_the_next() {
+    let (mut queue, now) = (limited(1), Instant::now());
+    for number in 0..3 {
+        queue.trigger(key("a", &format!("s-{number}")), Lane::Refresh);
+    }
+    assert_eq!(names(&mut queue, now), ["a/s-0"]);
+    queue.finish(&key("a", "s-0"), None);
+    queue.forget(&key("a", "s-1"));
+    assert_eq!(names(&mut queue, now), ["a/s-2"]);
+    queue.forget(&key("a", "s-2"));
+    queue.finish(&key("a", "s-2"), None);
+    queue.trigger(key("a", "s-3"), Lane::Refresh);
+    assert_eq!(names(&mut queue, now), ["a/s-3"]);
+}
+
+#[test]
+fn an_object_that_is_changed_does_not_wait_for_what_it_no_longer_needs() {
+    let needs_little = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = Arc::clone(&needs_little);
+    let mut queue = Queue::new(Box::new(move |(_, name)| {
+        if name == "x" && asked.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        vec![charge("s", 1)]
+    }));
+    let now = Instant::now();
+    queue.trigger(key("a", "w"), Lane::First);
+    queue.trigger(key("a", "x"), Lane::First);
+    assert_eq!(names(&mut queue, now), ["a/w"]);
+    queue.trigger(key("a", "x"), Lane::Refresh);
+    assert_eq!(names(&mut queue, now), Vec::<String>::new());
+    needs_little.store(true, Ordering::SeqCst);
+    queue.trigger(key("a", "x"), Lane::Refresh);
+    assert_eq!(
+        queue.waiting(Lane::First),
+        1,
+        "it stays as urgent as it was"
+    );
+    assert_eq!(names(&mut queue, now), ["a/x"]);
+}
+
+#[test]
+fn an_object_that_needs_two_accounts_holds_none_while_it_waits() {
+    let mut queue = Queue::new(Box::new(|(_, name)| {
+        name.chars().map(|c| charge(&c.to_string(), 1)).collect()
+    }));
+    let now = Instant::now();
+    for name in ["a", "b", "ab", "ba", "c"] {
+        queue.trigger(key("n", name), Lane::Refresh);
+    }
+    assert_eq!(names(&mut queue, now), ["n/a", "n/b", "n/c"]);
+    // Called for the one, it finds the other gone, and waits for that.
+    queue.finish(&key("n", "a"), None);
+    queue.trigger(key("n", "a"), Lane::Refresh);
+    assert_eq!(names(&mut queue, now), ["n/a"], "what is not used goes on");
+    queue.finish(&key("n", "b"), None);
+    assert_eq!(names(&mut queue, now), Vec::<String>::new());
+    queue.finish(&key("n", "a"), None);
+    let first = names(&mut queue, now);
+    assert_eq!(first.len(), 1, "{first:?}");
+    queue.finish(&key("n", first[0].strip_prefix("n/").unwrap()), None);
+    assert_eq!(names(&mut queue, now).len(), 1);
+}
+
 /// What happens to a queue, with objects by number.
 #[derive(Clone, Debug)]
 enum Step {
@@ -143,6 +292,10 @@ enum Step {
     Finish(u8, Option<u8>),
     Forget(u8),
     Wait(u8),
+    /// From now on the object needs other accounts.
+    Change(u8),
+    /// Brings the object forward to so many seconds from now.
+    Hasten(u8, u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -154,6 +307,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(object, due)| Step::Finish(object, due)),
         (0_u8..12).prop_map(Step::Forget),
         (0_u8..10).prop_map(Step::Wait),
+        (0_u8..12).prop_map(Step::Change),
+        (0_u8..12, 0_u8..20).prop_map(|(object, seconds)| Step::Hasten(object, seconds)),
     ]
 }
 
@@ -161,15 +316,55 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     wanted: HashMap<u8, Instant>,
-    running: HashSet<u8>,
+    /// With what they took.
+    running: HashMap<u8, Vec<&'static str>>,
     gone: HashSet<u8>,
+    /// Objects that need other accounts than at first.
+    changed: HashSet<u8>,
+}
+
+// === impl Model ===
+
+impl Model {
+    /// Some need nothing, most one account, and some both.
+    fn needs(number: u8, is_changed: bool) -> Vec<&'static str> {
+        match (number + u8::from(is_changed)) % 5 {
+            0 => Vec::new(),
+            1 | 2 => vec!["x"],
+            3 => vec!["y"],
+            _ => vec!["y", "x"],
+        }
+    }
+
+    fn most(account: &str) -> usize {
+        if account == "x" { 2 } else { 1 }
+    }
+
+    fn is_ready(&self, number: u8, due: Instant, now: Instant) -> bool {
+        let used = |account| {
+            let all = self.running.values().flatten();
+            all.filter(|taken| **taken == account).count()
+        };
+        due <= now
+            && !self.running.contains_key(&number)
+            && Self::needs(number, self.changed.contains(&number))
+                .into_iter()
+                .all(|account| used(account) < Self::most(account))
+    }
 }
 
 proptest! {
-    /// No due object is ever forgotten, none runs twice at once, and nothing runs that nobody wants.
+    /// No due object is ever forgotten, none runs twice at once or beyond its budget, and nothing runs that nobody wants.
     #[test]
-    fn what_is_wanted_is_run_once_and_nothing_else(steps in proptest::collection::vec(step(), 1..200)) {
-        let (mut queue, mut model, mut now) = (Queue::default(), Model::default(), Instant::now());
+    fn what_is_wanted_is_run_once_and_nothing_else(steps in proptest::collection::vec(step(), 1..300)) {
+        let (mut model, mut now) = (Model::default(), Instant::now());
+        let changed: Arc<Mutex<HashSet<u8>>> = Arc::default();
+        let seen = Arc::clone(&changed);
+        let mut queue = Queue::new(Box::new(move |(_, name)| {
+            let number = name.parse().unwrap();
+            let needs = Model::needs(number, seen.lock().contains(&number));
+            needs.into_iter().map(|account| charge(account, Model::most(account))).collect()
+        }));
         let object = |number: u8| key(&(number % 3).to_string(), &number.to_string());
         for step in steps {
             match step {
@@ -180,19 +375,22 @@ proptest! {
                 }
                 Step::Take => {
                     let taken = queue.take(now).map(|(_, name)| name.parse::<u8>().unwrap());
-                    let ready = |(number, due): (&u8, &Instant)| *due <= now && !model.running.contains(number);
                     match taken {
                         Some(number) => {
-                            prop_assert!(ready((&number, &model.wanted[&number])), "{number} was not wanted");
+                            let is_wanted = model.wanted.get(&number).is_some_and(|due| model.is_ready(number, *due, now));
+                            prop_assert!(is_wanted, "{number} was not wanted, or has no room");
                             model.wanted.remove(&number);
-                            model.running.insert(number);
+                            model.running.insert(number, Model::needs(number, model.changed.contains(&number)));
                         }
-                        None => prop_assert!(!model.wanted.iter().any(ready), "something due was not run"),
+                        None => prop_assert!(
+                            !model.wanted.iter().any(|(number, due)| model.is_ready(*number, *due, now)),
+                            "something due was not run"
+                        ),
                     }
                 }
                 Step::Finish(number, due) => {
                     let due = due.map(|seconds| now + Duration::from_secs(seconds.into()));
-                    if model.running.remove(&number) {
+                    if model.running.remove(&number).is_some() {
                         queue.finish(&object(number), due);
                         let is_gone = model.gone.remove(&number);
                         if let (Some(due), false) = (due, is_gone) {
@@ -203,19 +401,93 @@ proptest! {
                 Step::Forget(number) => {
                     queue.forget(&object(number));
                     model.wanted.remove(&number);
-                    if model.running.contains(&number) {
+                    if model.running.contains_key(&number) {
                         model.gone.insert(number);
                     }
                 }
                 Step::Wait(seconds) => now += Duration::from_secs(seconds.into()),
+                Step::Hasten(number, seconds) => {
+                    let due = now + Duration::from_secs(seconds.into());
+                    queue.hasten(&object(number), due);
+                    if model.running.contains_key(&number) && !model.gone.contains(&number) {
+                        model.wanted.entry(number).or_insert(now);
+                    }
+                    if let Some(wanted) = model.wanted.get_mut(&number) {
+                        *wanted = due.min(*wanted);
+                    }
+                }
+                // As in life, a change comes with a trigger.
+                Step::Change(number) => {
+                    if !model.changed.remove(&number) {
+                        model.changed.insert(number);
+                    }
+                    changed.lock().clone_from(&model.changed);
+                    queue.trigger(object(number), Lane::Refresh);
+                    model.wanted.insert(number, now);
+                    model.gone.remove(&number);
+                }
             }
         }
-        for number in model.running.drain() {
+        // Whatever is left is run in the end, however little room there is.
+        for (number, _) in model.running.drain() {
             queue.finish(&object(number), None);
         }
-        let left = names(&mut queue, now + Duration::from_secs(60)).len();
+        let mut left = 0;
+        while let Some(taken) = queue.take(now + Duration::from_secs(60)) {
+            left += 1;
+            queue.finish(&taken, None);
+        }
+        // An object that ran and was triggered meanwhile is among those that are wanted.
         prop_assert_eq!(left, model.wanted.len());
+        prop_assert_eq!((queue.waiting(Lane::First), queue.waiting(Lane::Refresh)), (0, 0));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_does_not_delay_the_objects_of_another() {
+    // A hundred objects of a store that answers after 30 s, and a hundred of one that answers at once, triggered afterwards.
+    let budget: Budget = Box::new(|(_, name)| {
+        let store = name.split('-').next().unwrap_or_default();
+        vec![charge(store, 16), charge("the server of both", 48)]
+    });
+    let scheduler = Arc::new(Scheduler::new(budget));
+    for number in 0..100 {
+        scheduler.trigger(key("a", &format!("hangs-{number}")), Lane::First);
+    }
+    let (stop, start) = (CancellationToken::new(), Instant::now());
+    let ends: Arc<Mutex<HashMap<String, Duration>>> = Arc::default();
+    let noted = Arc::clone(&ends);
+    let pass = move |(_, name): Key| {
+        let noted = Arc::clone(&noted);
+        async move {
+            let hangs = name.starts_with("hangs");
+            tokio::time::sleep(Duration::from_millis(if hangs { 30_000 } else { 20 })).await;
+            noted.lock().insert(name, start.elapsed());
+            Next::Change
+        }
+    };
+    let (driven, told) = (Arc::clone(&scheduler), stop.clone());
+    let driver = tokio::spawn(async move { driven.run(64, &told, pass).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for number in 0..100 {
+        scheduler.trigger(key("b", &format!("quick-{number}")), Lane::Refresh);
+    }
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let ends = ends.lock().clone();
+    let last = |store: &str| {
+        let of_store = ends.iter().filter(|(name, _)| name.starts_with(store));
+        of_store.map(|(_, end)| *end).max().unwrap()
+    };
+    assert_eq!(ends.len(), 200);
+    assert!(
+        last("quick") < Duration::from_millis(1500),
+        "{:?}",
+        last("quick")
+    );
+    // 100 objects, 16 at a time.
+    assert_eq!(last("hangs").as_secs(), 7 * 30);
+    stop.cancel();
+    driver.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

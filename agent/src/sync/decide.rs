@@ -11,6 +11,7 @@ use latchkey_engine::template::{self, TemplateError};
 
 use super::target::TargetSecret;
 use super::{mutate, names, outcome, window};
+use crate::schedule::phase;
 
 /// Added to a timer, because a refresh is due strictly after its interval has passed.
 const TIMER_SLACK: Duration = Duration::from_millis(10);
@@ -121,15 +122,19 @@ pub(super) fn may_be_made_unseen(object: &ExternalSecret) -> bool {
         target.creation_policy(),
         CreationPolicy::Owner | CreationPolicy::Orphan | CreationPolicy::CreateOrMerge
     );
-    // Nor may what a generator made be made twice.
-    let generates = object.spec.data_from.iter().any(|entry| {
-        let source = entry.source_ref.as_ref();
-        source.is_some_and(|source| source.generator_ref.is_some())
-    });
     is_made
         && target.deletion_policy() == DeletionPolicy::Retain
         && refresh_time(object).is_none()
-        && !generates
+        // Nor may what a generator made be made twice.
+        && !generates(object)
+}
+
+/// Whether a generator makes any of its values.
+fn generates(object: &ExternalSecret) -> bool {
+    object.spec.data_from.iter().any(|entry| {
+        let source = entry.source_ref.as_ref();
+        source.is_some_and(|source| source.generator_ref.is_some())
+    })
 }
 
 /// What is wrong with the object itself.
@@ -200,6 +205,7 @@ fn periodic(object: &ExternalSecret, interval: SignedDuration, now: Timestamp) -
     let Some(refreshed) = refresh_time(object).filter(|refreshed| *refreshed <= now) else {
         return Due::Now;
     };
+    let interval = interval.saturating_sub(advance(object, refreshed, interval));
     if let Some(rest) = interval.checked_sub(since(refreshed, now)) {
         return Due::Later(Some(rest + TIMER_SLACK));
     }
@@ -209,6 +215,21 @@ fn periodic(object: &ExternalSecret, interval: SignedDuration, now: Timestamp) -
         }
         _ => Due::Now,
     }
+}
+
+/// How much earlier than its interval says the object is refreshed, so that not all are at once. Not where windows decide: all would
+/// come when one opens. And not where values are made anew, which last as long as somebody asked for.
+fn advance(object: &ExternalSecret, refreshed: Timestamp, interval: Duration) -> Duration {
+    let has_windows = object
+        .spec
+        .sync_windows
+        .as_ref()
+        .is_some_and(|windows| !windows.windows.is_empty());
+    if has_windows || generates(object) {
+        return Duration::ZERO;
+    }
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    phase::advance(uid, refreshed, interval)
 }
 
 /// When to look again after a success that was observed at `now` (2.13). A target that is not valid even so, such as one that is

@@ -32,8 +32,12 @@ pub(super) struct Failure {
 /// When a failed object is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retry {
-    /// With growing pauses; at least what the provider asked for.
+    /// With growing pauses; at least what the provider or the API server asked for.
     Backoff(Option<Duration>),
+    /// As [`Self::Backoff`], and as soon as the provider is reached again.
+    CutOff(Option<Duration>),
+    /// After a long pause, and at least what the provider asked for: it refused the credentials.
+    Parked(Option<Duration>),
     /// With short pauses: a store is not ready.
     Store {
         /// Somebody has looked at it and said so.
@@ -144,6 +148,10 @@ pub(super) fn not_fetched(error: &ResolveError) -> Failure {
             Some(FailureClass::StoreNotReady) => Retry::Store { is_known: true },
             Some(FailureClass::StoreNotValidated) => Retry::Store { is_known: false },
             Some(FailureClass::Reference) => Retry::Never,
+            Some(FailureClass::Unauthorized) => Retry::Parked(error.retry_after()),
+            Some(FailureClass::Unavailable | FailureClass::Timeout) => {
+                Retry::CutOff(error.retry_after())
+            }
             _ => Retry::Backoff(error.retry_after()),
         },
         binds: false,
@@ -177,7 +185,7 @@ pub(super) fn not_deleted(error: RequestError, name: &str) -> Interrupted {
         error => Interrupted::Failed(Failure {
             message: NOT_DELETED.to_owned(),
             detail: format!("unable to delete secret {name}: {error}"),
-            retry: Retry::Backoff(None),
+            retry: Retry::Backoff(error.retry_after()),
             binds: false,
         }),
     }
@@ -188,7 +196,7 @@ pub(super) fn not_cleaned_up(error: &RequestError) -> Failure {
     Failure {
         message: NOT_CLEANED_UP.to_owned(),
         detail: error.to_string(),
-        retry: Retry::Backoff(None),
+        retry: Retry::Backoff(error.retry_after()),
         binds: true,
     }
 }
@@ -297,6 +305,7 @@ pub(super) fn not_written(
             let prefix = updated
                 .map(|name| format!("unable to update secret {name}: "))
                 .unwrap_or_default();
+            let retry_after = error.retry_after();
             let reason = match error {
                 RequestError::Invalid { fields, .. } if is_rendered => fields,
                 error => error.to_string(),
@@ -304,7 +313,7 @@ pub(super) fn not_written(
             Interrupted::Failed(Failure {
                 message: NOT_UPDATED.to_owned(),
                 detail: format!("{prefix}{reason}"),
-                retry: Retry::Backoff(None),
+                retry: Retry::Backoff(retry_after),
                 binds: updated.is_some(),
             })
         }

@@ -13,15 +13,16 @@ use latchkey_engine::source::Source;
 use latchkey_engine::template::Renderer;
 use tracing::{Instrument as _, debug, info_span, warn};
 
-use super::backoff::Key;
+use super::backoff::{Key, Pace};
 use super::decide::{self, Plan};
 use super::events::Events;
 use super::outcome::{self, Interrupted, Success};
 use super::record::ready;
 use super::target::{self, RequestError, TargetSecret, bounded};
 use super::watched::{Watched, key};
-use super::{Config, Guarded, Metrics, names};
+use super::{Config, Guarded, Metrics, names, references};
 use crate::schedule::Next;
+use crate::stores::CachedReader;
 
 /// Looks at one target in one pass: the first may be none at all, the next put the label on, the last decides on what came of it.
 const LOOKS: usize = 4;
@@ -35,6 +36,8 @@ pub(super) struct Context<S> {
     pub(super) metrics: Metrics,
     pub(super) watched: Arc<Watched>,
     pub(super) events: Events,
+    /// Stores and generators as passes see them.
+    pub(super) stores: CachedReader,
 }
 
 /// How a pass ended, and when the next one is due.
@@ -92,6 +95,7 @@ impl<S: Source> Context<S> {
     ) -> Self {
         Self {
             events: Events::new(client.clone()),
+            stores: CachedReader::new(config.stores.clone(), client.clone()),
             client,
             source,
             renderer,
@@ -105,12 +109,12 @@ impl<S: Source> Context<S> {
     fn conclude(&self, key: &Key, result: Result<Ended, RequestError>) -> Next {
         match result {
             Ok(Ended::Well(pause)) => {
-                self.watched.backoff.forget(key);
+                self.watched.settled(key);
                 Next::within(pause)
             }
             Ok(Ended::Badly(Some(pause))) => Next::After(pause),
             Ok(Ended::Badly(None)) => {
-                self.watched.backoff.forget(key);
+                self.watched.settled(key);
                 Next::Change
             }
             Err(error) => {
@@ -118,11 +122,8 @@ impl<S: Source> Context<S> {
                     warn!("the pass failed and is repeated: {error}");
                     self.metrics.failed(&key.0, &key.1);
                 }
-                Next::After(
-                    self.watched
-                        .backoff
-                        .failed(key, None, false, Instant::now()),
-                )
+                let (backoff, asked) = (&self.watched.backoff, error.retry_after());
+                Next::After(backoff.failed(key, Pace::Growing, asked, Instant::now()))
             }
         }
     }
@@ -270,6 +271,8 @@ impl<S: Source> Context<S> {
                 Ok(None)
             }
             Plan::Resolve => {
+                let stores = references::of(&key.0, object);
+                self.watched.dependents.note(key, stores);
                 let success = self.resolve(key, object, secrets, existing).await?;
                 Ok(Some(Acted::Synced(success)))
             }

@@ -12,7 +12,7 @@ use latchkey_engine::source::Source;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::backoff::Key;
+use super::backoff::{Key, Pace};
 use super::names;
 use super::outcome::{self, Failure, Retry};
 use super::reconcile::{Context, Ended};
@@ -31,15 +31,24 @@ impl<S: Source> Context<S> {
     ) -> Result<Ended, RequestError> {
         let now = Instant::now();
         let backoff = &self.watched.backoff;
-        let pause = match failure.retry {
+        let paced = match failure.retry {
             Retry::Never => None,
-            Retry::Store { .. } => Some(backoff.failed(key, None, true, now)),
-            Retry::Backoff(retry_after) => Some(backoff.failed(key, retry_after, false, now)),
+            Retry::Store { is_known: true } => Some((Pace::Store, None)),
+            Retry::Store { is_known: false } => Some((Pace::NewStore, None)),
+            Retry::Backoff(retry_after) | Retry::CutOff(retry_after) => {
+                Some((Pace::Growing, retry_after))
+            }
+            Retry::Parked(retry_after) => Some((Pace::Parked, retry_after)),
         };
+        let pause = paced.map(|(pace, retry_after)| backoff.failed(key, pace, retry_after, now));
+        let is_cut_off = matches!(failure.retry, Retry::CutOff(_));
+        let not_before = paced.and_then(|(_, asked)| asked);
+        let not_before = not_before.map(|asked| tokio::time::Instant::now() + asked);
+        self.watched.dependents.failed(key, is_cut_off, not_before);
         warn!("{}: {}", failure.message, failure.detail);
         self.metrics.failed(&key.0, &key.1);
         let is_told = match failure.retry {
-            Retry::Never | Retry::Backoff(_) => true,
+            Retry::Never | Retry::Backoff(_) | Retry::CutOff(_) | Retry::Parked(_) => true,
             Retry::Store { is_known: true } => backoff.is_worth_telling(key),
             Retry::Store { is_known: false } => backoff.is_impatient(key, now),
         };

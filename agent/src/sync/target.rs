@@ -55,9 +55,29 @@ pub(super) enum RequestError {
     /// The answer is not of the expected form.
     #[error("{0}")]
     Undecodable(String),
+    /// The API server has too much to do.
+    #[error("{text}")]
+    Busy {
+        /// In its words.
+        text: String,
+        /// When it wants to be asked again.
+        retry_after: Duration,
+    },
     /// Anything else.
     #[error("{0}")]
     Other(String),
+}
+
+// === impl RequestError ===
+
+impl RequestError {
+    /// How long the API server asked to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
 }
 
 // === impl TargetSecret ===
@@ -257,12 +277,27 @@ pub(super) async fn bounded<T>(
         Ok(Err(error @ kube::Error::SerdeError(_))) => {
             Err(RequestError::Undecodable(describe(&error)))
         }
-        Ok(Err(error)) => Err(RequestError::Other(describe(&error))),
+        Ok(Err(error)) => Err(match asked_wait(&error) {
+            Some(retry_after) => RequestError::Busy {
+                text: describe(&error),
+                retry_after,
+            },
+            None => RequestError::Other(describe(&error)),
+        }),
         Err(_) => Err(RequestError::Other(format!(
             "the API server did not answer within {} s",
             REQUEST_TIMEOUT.as_secs()
         ))),
     }
+}
+
+/// How long the API server asks to wait, if it does.
+fn asked_wait(error: &kube::Error) -> Option<Duration> {
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 /// What is wrong with an object, without quoting what a template may have rendered: labels, annotations, keys and values.
@@ -329,6 +364,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_busy_api_server_is_told_from_one_that_refuses() {
+        let answer = |code: u16, details: serde_json::Value| {
+            let status = json!({ "code": code, "message": "slow down", "details": details });
+            let status: Status = serde_json::from_value(status).unwrap();
+            async { Err::<(), _>(kube::Error::Api(status.boxed())) }
+        };
+        for (code, details, wanted) in [
+            (429, json!({ "retryAfterSeconds": 40 }), Some(40)),
+            (503, json!({ "retryAfterSeconds": 1 }), Some(1)),
+            (403, json!({}), None),
+        ] {
+            let error = bounded(answer(code, details)).await.unwrap_err();
+            assert_eq!(
+                error.retry_after(),
+                wanted.map(Duration::from_secs),
+                "{code}"
+            );
+            assert_eq!(error.to_string(), "slow down");
+        }
+    }
 
     #[test]
     fn wrong_fields_are_named_without_what_may_have_been_rendered() {

@@ -13,6 +13,7 @@ use latchkey_crds::external_secret::ExternalSecret;
 use parking_lot::Mutex;
 
 use super::backoff::{Backoff, Key};
+use super::references::Dependents;
 use super::{Guarded, Metrics, names};
 
 /// Shared between the watch and the passes.
@@ -21,6 +22,8 @@ pub(super) struct Watched {
     state: Mutex<State>,
     /// Failures of objects, forgotten with them.
     pub(super) backoff: Backoff,
+    /// What objects wait for that did not succeed, forgotten with them.
+    pub(super) dependents: Dependents,
 }
 
 #[derive(Default)]
@@ -99,8 +102,14 @@ impl Watched {
 
     fn forget(&self, key: &Key, metrics: &Metrics) {
         metrics.gone(&key.0, &key.1);
-        self.backoff.forget(key);
+        self.settled(key);
         self.state.lock().forget(key);
+    }
+
+    /// Forgets the failures of an object that succeeded, that nothing but a change of itself can help, or that is not ours.
+    pub(super) fn settled(&self, key: &Key) {
+        self.backoff.forget(key);
+        self.dependents.forget(key);
     }
 
     /// Takes note of a watch event about Secrets with our label and returns the ExternalSecrets whose targets it concerns.

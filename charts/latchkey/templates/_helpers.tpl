@@ -50,6 +50,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{/* Flags of an agent with the role sync. */}}
 {{- define "latchkey.syncArguments" -}}
 - --sync-shards={{ .Values.sync.shards }}
+- --sync-concurrency={{ .Values.sync.concurrency }}
+- --sync-store-concurrency={{ .Values.sync.storeConcurrency }}
 - --certificates={{ .Values.certificates.mode }}
 - --certificate-namespaces={{ include "latchkey.certificateNamespaces" . | fromJsonArray | join "," }}
 - --owner-service-account={{ include "latchkey.fullname" . }}-node

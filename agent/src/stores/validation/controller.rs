@@ -20,21 +20,26 @@ use latchkey_crds::secret_store::{self, ClusterSecretStore, SecretStore};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout};
-use tokio_stream::wrappers::WatchStream;
+use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
 use super::decide;
 use super::ladder::{Finding, examine};
 use super::metrics::StoreMetrics;
 use crate::providers::Providers;
-use crate::stores::{Store, StoreKey};
+use crate::stores::objects::{self, Change};
+use crate::stores::{Store, StoreCache, StoreKey};
 
 /// Longest wait for one answer of the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Stores that are examined at a time, per kind.
 const CONCURRENCY: u16 = 8;
+
+/// Stores whose object changed and that wait to be examined for it. What does not fit is examined at its usual time.
+const TOUCHED: usize = 1024;
 
 /// Settings of a [`Validator`].
 #[derive(Clone, Debug)]
@@ -59,6 +64,8 @@ struct Shared {
     recorders: Recorders,
     /// Consecutive failures of each store.
     failures: Mutex<HashMap<StoreKey, u32>>,
+    /// Stores whose object at the provider changed.
+    touched: broadcast::Sender<StoreKey>,
 }
 
 /// Upstream's names for what tells of stores, and ours for generators.
@@ -105,6 +112,7 @@ impl Validator {
             metrics,
             recorders,
             failures: Mutex::default(),
+            touched: broadcast::Sender::new(TOUCHED),
         }))
     }
 
@@ -121,7 +129,16 @@ impl Validator {
                     .await;
             }
         };
+        let touch = |store: &StoreKey, change: Change<'_>| {
+            if matches!(change, Change::Object { .. }) {
+                // Without a receiver nobody examines stores any more.
+                let _ = self.0.touched.send(store.clone());
+            }
+        };
+        let known = StoreCache::default();
+        let of_objects = cancel.run_until_cancelled(objects::follow(client, None, &known, touch));
         tokio::join!(
+            of_objects,
             self.follow::<SecretStore>(Api::all(client.clone()), cancel.clone()),
             self.follow::<Generator>(Api::all(client.clone()), cancel.clone()),
             self.follow::<ClusterGenerator>(Api::all(client.clone()), cancel.clone()),
@@ -156,8 +173,12 @@ impl Validator {
             WatchStream::from_changes(self.0.providers.identities.own().changes()).map(|_| ());
         let breakers =
             WatchStream::from_changes(self.0.providers.pool.breaker_changes()).map(|_| ());
+        let touched = BroadcastStream::new(self.0.touched.subscribe()).filter_map(|store| {
+            std::future::ready(store.ok().and_then(|store| reference::<K>(&store)))
+        });
         Controller::for_stream(objects, reader)
             .with_config(Config::default().concurrency(CONCURRENCY))
+            .reconcile_on(touched)
             .reconcile_all_on(own_identity)
             .reconcile_all_on(breakers)
             .graceful_shutdown_on(cancel.cancelled_owned())
@@ -261,6 +282,20 @@ impl Recorders {
             (true, true) => &self.cluster_generator,
         }
     }
+}
+
+/// The store as the controller of its kind knows it; `None` if it is of another kind.
+fn reference<K: Kind>(store: &StoreKey) -> Option<ObjectRef<DeserializeGuard<K>>>
+where
+    DeserializeGuard<K>: Resource<DynamicType = ()>,
+{
+    let is_of_kind = K::key(&store.namespace, &store.name) == *store;
+    let object = is_of_kind.then(|| ObjectRef::new(&store.name))?;
+    Some(if store.is_cluster() {
+        object
+    } else {
+        object.within(&store.namespace)
+    })
 }
 
 fn in_namespace<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(

@@ -37,6 +37,12 @@ fn synced(mut object: ExternalSecret, age: i64) -> ExternalSecret {
     object
 }
 
+/// The object with its interval to the second: one without a UID has no place within it.
+fn exact(mut object: ExternalSecret) -> ExternalSecret {
+    object.metadata.uid = None;
+    object
+}
+
 fn target(labels: Value, annotations: Value, value: &str) -> TargetSecret {
     let secret: k8s_openapi::api::core::v1::Secret = serde_json::from_value(json!({
         "metadata": { "name": "web", "namespace": "a", "uid": "s", "labels": labels, "annotations": annotations },
@@ -134,7 +140,7 @@ fn periodic_objects_refresh_in_the_order_of_the_rules() {
         ),
         (
             "default interval, fresh",
-            synced(object(json!({})), 3600),
+            exact(synced(object(json!({})), 3600)),
             false,
         ),
         (
@@ -287,6 +293,44 @@ fn the_next_look_is_when_the_interval_has_passed() {
         let never = json!({ "refreshInterval": "0s", "refreshPolicy": policy });
         assert_eq!(pause(never, 90, false), None, "{policy}");
     }
+}
+
+#[test]
+fn a_refresh_comes_up_to_a_fifth_earlier_and_a_restart_does_not_change_when() {
+    let hourly = |uid: &str, age: i64, spec: Value| {
+        let mut object = synced(object(spec), age);
+        object.metadata.uid = Some(uid.to_owned());
+        object
+    };
+    let (mut pauses, every) = (Vec::new(), || json!({ "refreshInterval": "1h" }));
+    for number in 0..200 {
+        let uid = format!("0b9d7a52-51c3-4f0e-8a6b-{number:012}");
+        let pause = after_success(&hourly(&uid, 0, every()), true, now()).unwrap();
+        assert!((2880..=3600).contains(&pause.as_secs()), "{pause:?}");
+        // An agent that starts 40 minutes later calls nobody, and comes to the same moment.
+        let object = hourly(&uid, 0, every());
+        let later = now() + Duration::from_secs(2400);
+        let rest = Some(pause - Duration::from_secs(2400));
+        assert_eq!(plan(&object, Some(&intact()), later), Plan::Rest(rest));
+        assert_eq!(super::rest(&object, later), Some(rest));
+        // Overdue, it is due.
+        let late = now() + Duration::from_secs(3601);
+        assert_eq!(plan(&object, Some(&intact()), late), Plan::Resolve);
+        // Where values are made anew, and where windows decide, it is exact.
+        for spec in [
+            json!({ "refreshInterval": "1h", "dataFrom": [{ "sourceRef": { "generatorRef": {
+                "apiVersion": "generator.external-secrets.io/v2alpha1", "kind": "Generator", "name": "g",
+            } } }] }),
+            json!({ "refreshInterval": "1h", "syncWindows": { "kind": "allow", "windows": [{ "schedule": "@daily", "duration": "1h" }] } }),
+        ] {
+            let pause = after_success(&hourly(&uid, 0, spec), true, now());
+            assert_eq!(pause, Some(Duration::from_millis(3_600_010)));
+        }
+        pauses.push(pause);
+    }
+    pauses.sort_unstable();
+    let apart = pauses[190] - pauses[10];
+    assert!(apart > Duration::from_secs(500), "{apart:?}");
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -213,6 +215,25 @@ fn failures_that_only_a_change_can_mend_are_not_retried() {
 }
 
 #[test]
+fn a_busy_api_server_says_when_to_come_again() {
+    let busy = || RequestError::Busy {
+        text: "too many".into(),
+        retry_after: Duration::from_secs(17),
+    };
+    let wanted = Retry::Backoff(Some(Duration::from_secs(17)));
+    for interrupted in [
+        not_written(busy(), Some("creds"), true),
+        not_deleted(busy(), "creds"),
+        not_cleaned_up(&busy()).into(),
+    ] {
+        match interrupted {
+            Interrupted::Failed(failure) => assert_eq!(failure.retry, wanted),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn whatever_keeps_values_away_is_told_alike_and_tried_again() {
     // E061, E062, E063, X11
     use latchkey_engine::resolve::EntryError;
@@ -227,6 +248,9 @@ fn whatever_keeps_values_away_is_told_alike_and_tried_again() {
             FailureClass::StoreNotValidated,
             Retry::Store { is_known: false },
         ),
+        (FailureClass::Unavailable, Retry::CutOff(None)),
+        (FailureClass::Timeout, Retry::CutOff(None)),
+        (FailureClass::Unauthorized, Retry::Parked(None)),
         // 7.1: a generatorRef that nothing else can mend.
         (FailureClass::Reference, Retry::Never),
     ] {

@@ -1,6 +1,7 @@
 use kube::core::DeserializeGuard;
 use serde_json::json;
 
+use super::super::backoff::Pace;
 use super::*;
 
 fn object(name: &str, target: &str) -> Guarded {
@@ -114,7 +115,7 @@ fn what_a_new_list_lacks_and_what_a_late_pass_notes_is_forgotten() {
     watched.replaced(&key, Some("6"), None);
     watched
         .backoff
-        .failed(&key, None, false, std::time::Instant::now());
+        .failed(&key, Pace::Growing, None, std::time::Instant::now());
     watched.end_pass(&key, &metrics);
     let later = std::time::Instant::now() + std::time::Duration::from_secs(3600);
     assert!(!watched.is_stale(&key, Some("6")));
