@@ -8,6 +8,8 @@ mod generators;
 mod policies;
 #[path = "sync_controller/refresh.rs"]
 mod refresh;
+#[path = "sync_controller/stores.rs"]
+mod stores;
 #[path = "sync_controller/support.rs"]
 mod support;
 #[path = "sync_controller/templates.rs"]

@@ -39,10 +39,10 @@ pub(crate) const DEFINITIONS: [&str; 3] = [
 
 type Fields = BTreeMap<String, String>;
 
-/// The provider: remote secrets by key, each a map of fields, or an error text. An absent one does not exist.
+/// The provider: remote secrets by key, each a map of fields, or a failure and its text. An absent one does not exist.
 #[derive(Default)]
 pub(crate) struct Shelf {
-    secrets: Mutex<BTreeMap<String, Result<Fields, String>>>,
+    secrets: Mutex<BTreeMap<String, Result<Fields, (FailureClass, String)>>>,
     calls: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -56,9 +56,12 @@ impl Shelf {
     }
 
     pub(crate) fn break_with(&self, key: &str, message: &str) {
-        self.secrets
-            .lock()
-            .insert(key.to_owned(), Err(message.to_owned()));
+        self.fail(key, FailureClass::Provider, message);
+    }
+
+    pub(crate) fn fail(&self, key: &str, class: FailureClass, message: &str) {
+        let failure = Err((class, message.to_owned()));
+        self.secrets.lock().insert(key.to_owned(), failure);
     }
 
     pub(crate) fn remove(&self, key: &str) {
@@ -75,8 +78,8 @@ impl Shelf {
         match self.secrets.lock().get(&remote.key) {
             None => Err(FetchError::NoSecret),
             Some(Ok(fields)) => Ok(fields.clone()),
-            Some(Err(message)) => Err(FetchError::Failed {
-                class: FailureClass::Provider,
+            Some(Err((class, message))) => Err(FetchError::Failed {
+                class: *class,
                 message: message.clone(),
                 retry_after: None,
             }),
