@@ -185,6 +185,19 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_ENABLE_EXTENDED_METRIC_LABELS", action = clap::ArgAction::Set, default_value_t = false)]
     pub enable_extended_metric_labels: bool,
 
+    /// Whether ExternalSecrets may write other kinds than Secret (`target.manifest`). Values in them are only as safe as access policies
+    /// and encryption make these kinds.
+    #[arg(
+        long,
+        env = "LATCHKEY_UNSAFE_ALLOW_GENERIC_TARGETS",
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = false
+    )]
+    pub unsafe_allow_generic_targets: bool,
+
     /// How often a store is validated again, as a Go duration of at least 10s.
     #[arg(long, env = "LATCHKEY_STORE_REQUEUE_INTERVAL", value_parser = store_requeue, default_value = "5m")]
     pub store_requeue_interval: Duration,
@@ -366,6 +379,12 @@ mod tests {
             (64, 16)
         );
         assert!(args.certificate_namespaces.is_empty());
+        assert!(!args.unsafe_allow_generic_targets);
+        for (argument, allowed) in [("", true), ("=true", true), ("=false", false)] {
+            let argument = format!("--unsafe-allow-generic-targets{argument}");
+            let args = parse(&["--node-name=n1", &argument]).unwrap();
+            assert_eq!(args.unsafe_allow_generic_targets, allowed, "{argument}");
+        }
         assert_eq!(args.validate(), Ok(()));
     }
 

@@ -190,6 +190,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         enable_extended_metric_labels,
         enable_cluster_external_secret_reconciler,
         enable_generator_state,
+        unsafe_allow_generic_targets,
         generator_gc_grace_period,
         store_requeue_interval,
         provider_timeout,
@@ -319,6 +320,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             cluster_external_secrets: enable_cluster_external_secret_reconciler,
             concurrency: sync_concurrency,
             store_concurrency: sync_store_concurrency,
+            generic_targets: unsafe_allow_generic_targets,
         };
         sync::Sync::new(
             client,

@@ -11,6 +11,7 @@
 //! | kinds of providers; metadata | list, watch | the same for what stores name ([`crate::stores::objects`]) |
 //! | GeneratorStates | list, create, patch | what generators left ([`crate::generators::states`]) |
 //! | ConfigMaps, Secrets | get | those that `templateFrom` names ([`crate::templates`]) |
+//! | objects of other kinds, where the administrator allows them | get, create, update, delete; metadata: list, watch | targets ([`generic`]) |
 //! | Events | create, patch | |
 //! | `/openapi/v3` | get | whether the installed ExternalSecret knows `secretStoreRef.apiVersion` |
 //!
@@ -28,6 +29,7 @@ mod classes;
 mod decide;
 mod deliver;
 mod events;
+mod generic;
 mod installed;
 mod metrics;
 mod mutate;
@@ -53,6 +55,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_engine::source::Source;
 use latchkey_engine::template::Renderer;
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -89,6 +92,8 @@ pub struct Config {
     pub stores: StoreCache,
     /// Changes whenever a provider is reached again that could not be.
     pub recoveries: Option<watch::Receiver<u64>>,
+    /// Whether targets of other kinds than Secret are written: values in them are as safe as these kinds are.
+    pub generic_targets: bool,
 }
 
 impl Default for Config {
@@ -102,6 +107,7 @@ impl Default for Config {
             generator_grace: Some(Duration::from_secs(120)),
             stores: StoreCache::default(),
             recoveries: None,
+            generic_targets: false,
         }
     }
 }
@@ -151,6 +157,11 @@ pub async fn run<S: Source + 'static>(
         config.recoveries.clone(),
     );
     let store_client = client.clone();
+    let (informers, triggered) = generic::Informers::new(
+        client.clone(),
+        config.namespace.clone(),
+        Arc::clone(&watched),
+    );
     let work = Work {
         scheduler: Scheduler::new(budget(Arc::clone(&watched), &config)),
         context: Arc::new(reconcile::Context::new(
@@ -160,6 +171,7 @@ pub async fn run<S: Source + 'static>(
             config,
             metrics.clone(),
             Arc::clone(&watched),
+            informers,
         )),
         watched,
         metrics,
@@ -188,6 +200,7 @@ pub async fn run<S: Source + 'static>(
         () = work.follow_recoveries(recoveries) => {}
         () = work.follow_objects(external_secrets) => {}
         () = work.follow_targets(secrets) => {}
+        () = work.follow_generic(triggered) => {}
         () = work.follow_shards() => {}
         () = passes => {}
         () = deadline => {}
@@ -246,6 +259,15 @@ impl<S: Source + 'static> Work<S> {
                 }
             }
         }
+    }
+
+    /// Has objects looked at whose targets of other kinds have changed.
+    async fn follow_generic(&self, mut triggered: mpsc::Receiver<Key>) {
+        while let Some(key) = triggered.recv().await {
+            self.trigger(key);
+        }
+        // The informers ended: so does this controller, in a moment.
+        std::future::pending::<()>().await;
     }
 
     /// Takes up the objects of shards that came, and forgets what is known of those that went.

@@ -463,3 +463,39 @@ fn cases_are_answered_line_by_line_and_bad_lines_are_told_at_the_end() {
         (0, "{\"id\":\"a\",\"out\":\"1\"}\n")
     );
 }
+
+#[test]
+fn a_target_of_another_kind_is_rendered_as_that_kind() {
+    // externalsecret.md 5.3, 5.4
+    let manifest = "
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: web, namespace: team-a, labels: {own: label}}
+spec:
+  target:
+    manifest: {apiVersion: example.com/v1, kind: Widget}
+    template:
+      templateFrom:
+        - {target: 'spec.rules[0].port', configMap: {name: texts, items: [{key: port}]}}
+        - {target: Spec, configMap: {name: texts, items: [{key: port}]}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: texts}
+data: {port: \"{{ .port }}\"}
+";
+    let folder = folder(&[("es.yaml", manifest.as_bytes())]);
+    let run = run(
+        &folder,
+        &["es.yaml", "--data", "port=5432", "--format", "json"],
+    );
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert_eq!(
+        serde_json::from_str::<Value>(&run.out).unwrap(),
+        json!({
+            "apiVersion": "example.com/v1", "kind": "Widget",
+            "metadata": { "name": "web", "namespace": "team-a" },
+            "spec": { "rules": [{ "port": 5432 }], "port": "5432" },
+        })
+    );
+}

@@ -20,6 +20,14 @@ pub mod external_secret_reasons {
     pub const SECRET_DELETED: &str = "SecretDeleted";
     /// The creation policy is `Merge` and the target does not exist.
     pub const SECRET_MISSING: &str = "SecretMissing";
+    /// [`SECRET_SYNCED`] for a target of another kind.
+    pub const RESOURCE_SYNCED: &str = "ResourceSynced";
+    /// [`SECRET_SYNCED_ERROR`] for a target of another kind.
+    pub const RESOURCE_SYNCED_ERROR: &str = "ResourceSyncedError";
+    /// [`SECRET_DELETED`] for a target of another kind.
+    pub const RESOURCE_DELETED: &str = "ResourceDeleted";
+    /// [`SECRET_MISSING`] for a target of another kind.
+    pub const RESOURCE_MISSING: &str = "ResourceMissing";
 }
 
 /// Reasons of the Ready condition of a store or a provider resource (`pushsecret-and-stores.md` B3).

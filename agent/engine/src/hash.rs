@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use latchkey_secret::SecretData;
-use serde_json::Value;
+use latchkey_templating::Tree;
 use sha3::{Digest, Sha3_224};
 
 /// Digest of a text.
@@ -70,12 +70,12 @@ pub fn of_metadata(
     ))
 }
 
-/// Digest of a JSON value that holds no secret: the content of a target of another kind.
+/// Digest of the content of a target of another kind than Secret.
 #[must_use]
-pub fn of_json(value: &Value) -> String {
-    let mut text = String::new();
-    render(value, &mut text);
-    of_text(&text)
+pub fn of_tree(tree: &Tree) -> String {
+    let mut digest = Sha3_224::new();
+    feed(tree, &mut digest);
+    hexadecimal(&digest.finalize())
 }
 
 /// `<generation>-<digest of labels and annotations>` of an ExternalSecret.
@@ -88,56 +88,50 @@ pub fn synced_resource_version(
     format!("{generation}-{}", of_metadata(labels, annotations))
 }
 
-fn render(value: &Value, text: &mut String) {
-    match value {
-        Value::Null => text.push_str("<nil>"),
-        Value::Bool(true) => text.push_str("true"),
-        Value::Bool(false) => text.push_str("false"),
-        Value::Number(number) => render_number(number, text),
-        Value::String(string) => text.push_str(string),
-        Value::Array(items) => {
-            text.push('[');
+fn feed(tree: &Tree, digest: &mut Sha3_224) {
+    match tree {
+        Tree::Null => digest.update("<nil>"),
+        Tree::Bool(true) => digest.update("true"),
+        Tree::Bool(false) => digest.update("false"),
+        Tree::Integer(integer) => digest.update(integer.to_string()),
+        Tree::Float(float) => digest.update(float_text(*float)),
+        Tree::Text(value) => digest.update(value.expose()),
+        Tree::List(items) => {
+            digest.update("[");
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
-                    text.push(' ');
+                    digest.update(" ");
                 }
-                render(item, text);
+                feed(item, digest);
             }
-            text.push(']');
+            digest.update("]");
         }
-        Value::Object(object) => {
-            // Sorted here, whatever order the map type keeps.
-            let sorted: BTreeMap<_, _> = object.iter().collect();
-            text.push_str("map[");
-            for (index, (key, item)) in sorted.into_iter().enumerate() {
+        Tree::Map(map) => {
+            digest.update("map[");
+            for (index, (key, item)) in map.iter().enumerate() {
                 if index > 0 {
-                    text.push(' ');
+                    digest.update(" ");
                 }
-                text.push_str(key);
-                text.push(':');
-                render(item, text);
+                digest.update(key);
+                digest.update(":");
+                feed(item, digest);
             }
-            text.push(']');
+            digest.update("]");
         }
     }
 }
 
-/// Integers in decimal; others by their shortest digits, in exponent form below 1e-4 and from 1e6.
-fn render_number(number: &serde_json::Number, text: &mut String) {
-    let float = match number.as_f64() {
-        Some(float) if !number.is_i64() && !number.is_u64() => float,
-        _ => return text.push_str(&number.to_string()),
-    };
+/// The shortest digits, in exponent form below 1e-4 and from 1e6.
+fn float_text(float: f64) -> String {
     let scientific = format!("{float:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    let written = if float != 0.0 && !(-4..6).contains(&exponent) {
+    if float != 0.0 && !(-4..6).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
-        write!(text, "{mantissa}e{sign}{:02}", exponent.abs())
+        format!("{mantissa}e{sign}{:02}", exponent.abs())
     } else {
-        write!(text, "{float}")
-    };
-    written.expect("writing to a String does not fail");
+        float.to_string()
+    }
 }
 
 /// The decimal digits of a byte at the end of three, and their number.
@@ -167,7 +161,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use latchkey_secret::SecretValue;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -236,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_vectors_of_json() {
+    fn golden_vectors_of_trees() {
         // externalsecret.md appendix A; the last one made with Go 1.26: fmt "%+v" and crypto/sha3.
         for (value, expected) in [
             (
@@ -259,7 +253,11 @@ mod tests {
                 "b8a8bc8d28f85cf9d0cc06b2e2c9718bfdd72ecba58f065fa3062e81",
             ),
         ] {
-            assert_eq!(of_json(&value), expected, "{value}");
+            assert_eq!(
+                of_tree(&Tree::from_json(value.clone())),
+                expected,
+                "{value}"
+            );
         }
     }
 }

@@ -21,5 +21,6 @@ mod rewrite;
 pub mod source;
 pub mod template;
 
+pub use latchkey_templating::tree;
 pub use resolve::{Resolution, ResolveError, resolve};
 pub use rewrite::{MergeError, RewriteError};

@@ -201,7 +201,7 @@ fn try_run(mut args: TemplateArgs) -> Result<(), Failure> {
     let rendered = if let Some((name, text)) = &inputs.template {
         Rendered::Text(single(name, text, &inputs, &options)?)
     } else {
-        Rendered::Object(object::render(&inputs, &options)?)
+        object::render(&inputs, &options)?
     };
     output.write(&rendered)
 }

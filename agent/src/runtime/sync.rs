@@ -45,6 +45,8 @@ pub(super) struct Settings {
     pub(super) concurrency: u16,
     /// The most of them that use the same store.
     pub(super) store_concurrency: u16,
+    /// Whether targets of other kinds than Secret are written.
+    pub(super) generic_targets: bool,
 }
 
 /// The role before it runs.
@@ -99,6 +101,7 @@ impl Sync {
             cluster_external_secrets,
             concurrency,
             store_concurrency,
+            generic_targets,
         } = settings;
         let certificates = certificates.map(|settings| {
             let metrics = certificates::Metrics::default();
@@ -137,6 +140,7 @@ impl Sync {
                 cluster_stores,
                 stores: stores_known,
                 recoveries: Some(recoveries),
+                generic_targets,
                 ..sync::Config::default()
             },
             metrics,

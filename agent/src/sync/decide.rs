@@ -40,7 +40,7 @@ pub(super) enum Plan {
 
 /// Whether values are to be fetched again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+pub(super) enum Due {
     Now,
     /// After this time, or only after a change.
     Later(Option<Duration>),
@@ -63,7 +63,7 @@ pub(super) enum Emptied {
 
 impl Plan {
     /// A refusal whose reason is short enough for the condition.
-    fn refuse(reason: String) -> Self {
+    pub(super) fn refuse(reason: String) -> Self {
         Self::Refuse {
             message: reason.clone(),
             detail: reason,
@@ -137,16 +137,21 @@ fn generates(object: &ExternalSecret) -> bool {
     })
 }
 
-/// What is wrong with the object itself.
+/// What is wrong with the object itself, where targets of other kinds are not allowed (5.1).
 fn refusal(object: &ExternalSecret) -> Option<Plan> {
     if object.spec.target.manifest.is_some() {
         return Some(Plan::Refuse {
-            message: String::from("invalid generic target"),
+            message: outcome::INVALID_GENERIC.to_owned(),
             detail: String::from(
                 "generic targets are disabled. Enable with --unsafe-allow-generic-targets flag",
             ),
         });
     }
+    refusal_of_spec(object)
+}
+
+/// What is wrong with the object itself, whatever its target is.
+pub(super) fn refusal_of_spec(object: &ExternalSecret) -> Option<Plan> {
     let violations = rules::violations(&object.spec);
     let forbidden = template::check(&object.spec.target);
     if !violations.is_empty() {
@@ -175,7 +180,7 @@ pub(super) fn is_valid(object: &ExternalSecret, target: Option<&TargetSecret>) -
 }
 
 /// Whether the object is to be fetched again, its target aside (2.4, in that order).
-fn due(object: &ExternalSecret, interval: SignedDuration, now: Timestamp) -> Due {
+pub(super) fn due(object: &ExternalSecret, interval: SignedDuration, now: Timestamp) -> Due {
     if object.spec.target.creation_policy() == CreationPolicy::None {
         // D-19: nothing is delivered from here, so only a change of the object is worth a look.
         return once(never_synced(object) || has_changed(object));

@@ -27,20 +27,18 @@ use crate::generators::{Made, Recording};
 // === impl Context ===
 
 impl<S: Source> Context<S> {
-    /// Fetches, and does with the target what creation and deletion policy say.
-    pub(super) async fn resolve(
+    /// Fetches what the spec names, generated values included, and tells what the provider lacks.
+    pub(super) async fn fetch(
         &self,
         key: &Key,
         object: &ExternalSecret,
-        secrets: &Api<Secret>,
-        existing: Option<TargetSecret>,
-    ) -> Result<Success, Interrupted> {
+        now: Timestamp,
+    ) -> Result<SecretData, Failure> {
         let caller = Caller {
             namespace: key.0.clone(),
             name: key.1.clone(),
             uid: object.metadata.uid.clone().unwrap_or_default(),
         };
-        let now = Timestamp::now();
         let source = Recording::new(self.source.as_ref());
         let outcome = resolve(&object.spec, &caller, &source, &self.renderer, now).await;
         let resolution = self
@@ -51,7 +49,20 @@ impl<S: Source> Context<S> {
                 .normal(&object.object_ref(&()), "MissingProviderSecret", note)
                 .await;
         }
-        if resolution.data.is_empty() {
+        Ok(resolution.data)
+    }
+
+    /// Fetches, and does with the target what creation and deletion policy say.
+    pub(super) async fn resolve(
+        &self,
+        key: &Key,
+        object: &ExternalSecret,
+        secrets: &Api<Secret>,
+        existing: Option<TargetSecret>,
+    ) -> Result<Success, Interrupted> {
+        let now = Timestamp::now();
+        let data = self.fetch(key, object, now).await?;
+        if data.is_empty() {
             match decide::emptied(object, existing.as_ref()) {
                 Emptied::Retain => {
                     return Ok(Success {
@@ -80,7 +91,7 @@ impl<S: Source> Context<S> {
                 is_valid: false,
             }),
             _ => {
-                self.render_and_write(key, object, secrets, existing, resolution.data, now)
+                self.render_and_write(key, object, secrets, existing, data, now)
                     .await
             }
         }
@@ -259,6 +270,9 @@ impl<S: Source> Context<S> {
         key: &Key,
         object: &ExternalSecret,
     ) -> Result<(), RequestError> {
+        if self.is_generic(object) {
+            return self.clean_up_generic(key, object).await;
+        }
         let wanted = &object.spec.target;
         if wanted.deletion_policy() != DeletionPolicy::Delete || wanted.manifest.is_some() {
             return Ok(());

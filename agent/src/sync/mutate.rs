@@ -14,7 +14,9 @@ use latchkey_engine::template::Rendered;
 use latchkey_secret::SecretData;
 
 pub(super) use changes::KeyChanges;
-pub(super) use ownership::{OwnedByOther, is_controlled_by, is_ours_to_delete};
+pub(super) use ownership::{
+    OwnedByOther, is_controlled_by, is_controlled_by_other, is_ours_to_delete, settle,
+};
 
 use super::names;
 use super::target::TargetSecret;
@@ -39,7 +41,7 @@ pub(super) fn desired(
     if let Some(rendered) = rendered {
         fill(object, &mut target, rendered);
     }
-    ownership::settle(object, &mut target.metadata)?;
+    settle(object, &mut target.metadata)?;
     let labels = target.metadata.labels.get_or_insert_default();
     labels.insert(names::MANAGED_LABEL.to_owned(), "true".to_owned());
     let annotations = target.metadata.annotations.get_or_insert_default();

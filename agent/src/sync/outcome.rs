@@ -95,25 +95,35 @@ const NOT_CLEANED_UP: &str = "could not delete orphaned secrets";
 /// Message where a target could not be deleted.
 const NOT_DELETED: &str = "could not delete secret";
 
+/// Message about a target of another kind that is not allowed, or not named (5.1).
+pub(super) const INVALID_GENERIC: &str = "invalid generic target";
+
 // === impl Achievement ===
 
 impl Achievement {
-    /// Reason and message of the condition.
-    fn says(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Synced => (reasons::SECRET_SYNCED, "secret synced"),
-            Self::Retained => (
-                reasons::SECRET_SYNCED,
-                "secret retained due to DeletionPolicy=Retain",
-            ),
-            Self::Deleted => (reasons::SECRET_DELETED, DELETED),
-            Self::Missing => (
+    /// Reason and message of the condition, for a target of another kind than Secret too (2.16, 5.6).
+    fn says(self, is_generic: bool) -> (&'static str, &'static str) {
+        match (self, is_generic) {
+            (Self::Synced, false) => (reasons::SECRET_SYNCED, SYNCED),
+            (Self::Synced, true) => (reasons::RESOURCE_SYNCED, SYNCED),
+            (Self::Retained, false) => (reasons::SECRET_SYNCED, RETAINED),
+            (Self::Retained, true) => (reasons::RESOURCE_SYNCED, RETAINED),
+            (Self::Deleted, false) => (reasons::SECRET_DELETED, DELETED),
+            (Self::Deleted, true) => (reasons::RESOURCE_DELETED, DELETED),
+            (Self::Missing, false) => (
                 reasons::SECRET_MISSING,
                 "secret will not be created due to CreationPolicy=Merge",
+            ),
+            (Self::Missing, true) => (
+                reasons::RESOURCE_MISSING,
+                "resource will not be created due to CreationPolicy=Merge",
             ),
         }
     }
 }
+
+const SYNCED: &str = "secret synced";
+const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
 
 /// What condition and event say about a target that the deletion policy removed.
 pub(super) const DELETED: &str = "secret deleted due to DeletionPolicy=Delete";
@@ -129,9 +139,14 @@ pub(super) fn failed(
         &mut status,
         failure.binds.then(|| object.target_name().to_owned()),
     );
+    let is_gate = failure.message == INVALID_GENERIC;
     let condition = Condition::ready(
         ConditionStatus::False,
-        reasons::SECRET_SYNCED_ERROR,
+        if is_generic(object) && !is_gate {
+            reasons::RESOURCE_SYNCED_ERROR
+        } else {
+            reasons::SECRET_SYNCED_ERROR
+        },
         failure.message.clone(),
         now,
     );
@@ -244,10 +259,14 @@ pub(super) fn succeeded(
     status.refresh_time = Some(Time(started));
     status.synced_resource_version = Some(names::current_version(object));
     bind(&mut status, success.binding.clone());
-    let (reason, message) = success.achievement.says();
+    let (reason, message) = success.achievement.says(is_generic(object));
     let condition = Condition::ready(ConditionStatus::True, reason, message, started);
     conditions::set(&mut status.conditions, condition);
     status
+}
+
+fn is_generic(object: &ExternalSecret) -> bool {
+    object.spec.target.manifest.is_some()
 }
 
 /// The binding is set and never cleared (1.2).

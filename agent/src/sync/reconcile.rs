@@ -16,6 +16,7 @@ use tracing::{Instrument as _, debug, info_span, warn};
 use super::backoff::{Key, Pace};
 use super::decide::{self, Plan};
 use super::events::Events;
+use super::generic::{Informers, Kinds};
 use super::outcome::{self, Interrupted, Success};
 use super::record::ready;
 use super::target::{self, RequestError, TargetSecret, bounded};
@@ -38,6 +39,9 @@ pub(super) struct Context<S> {
     pub(super) events: Events,
     /// Stores and generators as passes see them.
     pub(super) stores: CachedReader,
+    /// Of targets of other kinds, as are the informers.
+    pub(super) kinds: Kinds,
+    pub(super) informers: Informers,
 }
 
 /// How a pass ended, and when the next one is due.
@@ -49,13 +53,15 @@ pub(super) enum Ended {
 }
 
 /// What a look led to.
-enum Acted {
+pub(super) enum Acted {
     /// Nothing was due.
     Nothing(Option<Duration>),
     /// The object is another controller's.
     Foreign,
     /// Fetched and delivered.
     Synced(Success),
+    /// The target has changed meanwhile: to be repeated after this time, and nothing is said.
+    Again(Duration),
 }
 
 /// The controller's entry: one pass, measured. Failures are reported on the object, so there is no error to return.
@@ -92,10 +98,13 @@ impl<S: Source> Context<S> {
         config: Config,
         metrics: Metrics,
         watched: Arc<Watched>,
+        informers: Informers,
     ) -> Self {
         Self {
             events: Events::new(client.clone()),
             stores: CachedReader::new(config.stores.clone(), client.clone()),
+            kinds: Kinds::new(client.clone()),
+            informers,
             client,
             source,
             renderer,
@@ -182,6 +191,7 @@ impl<S: Source> Context<S> {
                     Timestamp::now(),
                 )))
             }
+            Ok(Acted::Again(pause)) => Ok(Ended::Badly(Some(pause))),
             Err(Interrupted::Again(error)) => Err(error),
             Err(Interrupted::Failed(failure)) => {
                 self.report(key, &objects, &mut object, failure).await
@@ -196,6 +206,9 @@ impl<S: Source> Context<S> {
         object: &ExternalSecret,
         lost: Option<&str>,
     ) -> Result<Acted, Interrupted> {
+        if self.is_generic(object) {
+            return self.look_at_generic(key, object, lost).await;
+        }
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &key.0);
         let name = object.target_name();
         let target_key = (key.0.clone(), name.to_owned());

@@ -11,8 +11,10 @@ use kube::runtime::watcher::Event;
 use kube::{Resource as _, ResourceExt as _};
 use latchkey_crds::external_secret::ExternalSecret;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::backoff::{Backoff, Key};
+use super::generic::{Gvk, Index, TargetId};
 use super::references::Dependents;
 use super::{Guarded, Metrics, names};
 
@@ -24,6 +26,8 @@ pub(super) struct Watched {
     pub(super) backoff: Backoff,
     /// What objects wait for that did not succeed, forgotten with them.
     pub(super) dependents: Dependents,
+    /// Wakes those who wait for an ExternalSecret to have no target of another kind, or another one, any more.
+    pub(super) released: Notify,
 }
 
 #[derive(Default)]
@@ -34,6 +38,8 @@ struct State {
     listed: Option<HashSet<Key>>,
     /// Names of the ExternalSecrets by namespace and name of their target.
     writers: HashMap<Key, BTreeSet<String>>,
+    /// The same for targets of other kinds than Secret.
+    generic: Index,
     /// Name of the target by namespace and name of the ExternalSecret.
     targets: HashMap<Key, String>,
     /// Resource versions that a write of ours has replaced, by namespace and name of the ExternalSecret.
@@ -58,7 +64,16 @@ impl Watched {
     /// (`externalsecret.md` 2.1).
     pub(super) fn note(&self, event: Event<Guarded>, metrics: &Metrics) -> Option<Key> {
         match event {
-            Event::Apply(object) | Event::InitApply(object) => self.state.lock().apply(object),
+            Event::Apply(object) | Event::InitApply(object) => {
+                let mut state = self.state.lock();
+                let released = state.point_generic(&object);
+                let changed = state.apply(object);
+                drop(state);
+                if released {
+                    self.released.notify_waiters();
+                }
+                changed
+            }
             Event::Delete(object) => {
                 self.forget(&key(&object), metrics);
                 None
@@ -103,7 +118,32 @@ impl Watched {
     fn forget(&self, key: &Key, metrics: &Metrics) {
         metrics.gone(&key.0, &key.1);
         self.settled(key);
-        self.state.lock().forget(key);
+        let mut state = self.state.lock();
+        state.forget(key);
+        let released = state.generic.remove(key);
+        drop(state);
+        if released {
+            self.released.notify_waiters();
+        }
+    }
+
+    /// Whether any object has a target of this kind.
+    pub(super) fn uses(&self, gvk: &Gvk) -> bool {
+        self.state.lock().generic.uses(gvk)
+    }
+
+    /// Takes note that a target of another kind than Secret has changed, or has vanished from its watch with the UID `lost`, and
+    /// returns the ExternalSecrets that it concerns.
+    pub(super) fn note_generic(&self, target: &TargetId, lost: Option<String>) -> Vec<Key> {
+        let mut state = self.state.lock();
+        let writers = state.generic.writers_of(target);
+        for writer in &writers {
+            match &lost {
+                Some(uid) => state.lost.insert(writer.clone(), uid.clone()),
+                None => state.lost.remove(writer),
+            };
+        }
+        writers
     }
 
     /// Forgets the failures of an object that succeeded, that nothing but a change of itself can help, or that is not ours.
@@ -227,7 +267,11 @@ impl State {
         }
         self.replaced.remove(&key);
         if let Ok(object) = &object.0 {
-            self.point(key.clone(), object.target_name().to_owned());
+            if object.spec.target.manifest.is_some() {
+                self.unpoint(&key);
+            } else {
+                self.point(key.clone(), object.target_name().to_owned());
+            }
         }
         let known = self.known.get(&key);
         let is_new = known.is_none_or(|known| differs(known.meta(), object.meta()));
@@ -241,6 +285,14 @@ impl State {
     fn is_stale(&self, key: &Key, version: Option<&str>) -> bool {
         let replaced = self.replaced.get(key).into_iter().flatten();
         version.is_some_and(|version| replaced.into_iter().any(|old| old == version))
+    }
+
+    /// Takes note of a target of another kind. Returns whether the object had another one.
+    fn point_generic(&mut self, object: &Guarded) -> bool {
+        match &object.0 {
+            Ok(known) => self.generic.point(&key(object), TargetId::of(known)),
+            Err(_) => false,
+        }
     }
 
     fn point(&mut self, key: Key, target: String) {

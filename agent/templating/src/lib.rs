@@ -18,6 +18,7 @@ pub mod object;
 pub mod reference;
 pub mod regexp;
 pub mod template;
+pub mod tree;
 
 mod buffer;
 mod context;
@@ -47,3 +48,4 @@ pub use error::{ParseError, RenderError};
 pub use limits::{Limit, Limits, Usage};
 pub use reference::reference;
 pub use template::{Delimiters, MissingKey, Options, Template};
+pub use tree::Tree;

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use latchkey_secret::SecretValue;
 use zeroize::Zeroizing;
 
 use self::decode::{Decoded, Leaves};
@@ -33,6 +34,7 @@ use self::source::Source;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::limits::Limits;
+use crate::tree::Tree;
 use crate::value::{Dict, Text, Value};
 
 pub use self::fault::YamlError;
@@ -81,6 +83,59 @@ fn read_string_map(
     Ok(map)
 }
 
+/// Reads a text that is any YAML: what `templateAs: KeysAndValues` and literals mean for a target that is a path.
+///
+/// Only the first document counts; the last of equal keys wins; no text is null. Scalars have the types of YAML 1.1, and integers
+/// stay integers.
+///
+/// # Errors
+///
+/// The text is no YAML, is nothing that JSON can hold, or a limit is reached.
+pub fn tree(text: &[u8], limits: &Limits) -> Result<Tree, YamlError> {
+    let mut cx = Context::new(*limits, Timestamp::UNIX_EPOCH, TimeZone::UTC);
+    Ok(read_tree(&mut cx, text)?)
+}
+
+fn read_tree(cx: &mut Context, text: &[u8]) -> Result<Tree, Fault> {
+    let decoded = decode(cx, text, Leaves::Exact).map_err(|fault| fault.within(CONVERTING))?;
+    match decoded {
+        None => Ok(Tree::Null),
+        Some(Decoded {
+            fault: Some(fault), ..
+        }) => Err(fault.within(CONVERTING)),
+        Some(Decoded { value, .. }) => copy(cx, &value),
+    }
+}
+
+fn copy(cx: &mut Context, value: &Value) -> Result<Tree, Fault> {
+    cx.allocate(size_of::<Tree>())?;
+    match value {
+        Value::Nil => Ok(Tree::Null),
+        Value::Bool(value) => Ok(Tree::Bool(*value)),
+        Value::Int64(integer) => Ok(Tree::Integer(*integer)),
+        Value::Float(number) => Ok(Tree::number(*number)),
+        Value::Text(text) => {
+            cx.allocate(text.bytes().len())?;
+            Ok(Tree::text(SecretValue::new(text.bytes().to_vec())))
+        }
+        Value::List(list) => cx.nested(|cx| {
+            let items = list.values().iter().map(|item| copy(cx, item));
+            Ok(Tree::List(items.collect::<Result<_, Fault>>()?))
+        }),
+        Value::Dict(dict) => cx.nested(|cx| {
+            let mut map = BTreeMap::new();
+            dict.try_each(|key, value| {
+                cx.allocate(key.bytes().len())?;
+                map.insert(key.to_lossy().into_owned(), copy(cx, value)?);
+                Ok::<_, Fault>(())
+            })?;
+            Ok(Tree::Map(map))
+        }),
+        // The decoder makes no others.
+        _ => Err(Fault::at(None, "no JSON")),
+    }
+}
+
 /// `fromYaml`: the mapping, or a dict with the message under `Error`.
 pub(crate) fn read(cx: &mut Context, text: &[u8]) -> Result<Dict> {
     match read_dict(cx, text, Leaves::Typed) {
@@ -117,7 +172,7 @@ fn read_dict(cx: &mut Context, text: &[u8], leaves: Leaves) -> Result<Option<Dic
         other => Err(unexpected(
             &other,
             match leaves {
-                Leaves::Typed => "map[string]interface {}",
+                Leaves::Typed | Leaves::Exact => "map[string]interface {}",
                 Leaves::Texts => "map[string]string",
             },
         )),

@@ -59,6 +59,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - --enable-cluster-external-secret-reconciler={{ .Values.clusterExternalSecrets.enabled }}
 - --enable-generator-state={{ .Values.generators.state }}
 - --generator-gc-grace-period={{ .Values.generators.gracePeriod }}
+- --unsafe-allow-generic-targets={{ .Values.sync.genericTargets.enabled }}
 {{- end }}
 
 {{- define "latchkey.environment" -}}

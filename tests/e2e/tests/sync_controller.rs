@@ -4,6 +4,8 @@
 mod deletion;
 #[path = "sync_controller/generators.rs"]
 mod generators;
+#[path = "sync_controller/generic.rs"]
+mod generic;
 #[path = "sync_controller/policies.rs"]
 mod policies;
 #[path = "sync_controller/refresh.rs"]

@@ -50,6 +50,7 @@ pub enum Origin {
 pub struct TemplateError {
     place: Option<Place>,
     cause: Box<Cause>,
+    is_of_manifest: bool,
 }
 
 /// What is wrong.
@@ -79,6 +80,10 @@ pub(super) enum Cause {
     },
     /// A rendered key that no Secret can have.
     BadKey(RenderedKey),
+    /// The rendered text is no YAML, or too large a one.
+    NotYaml(YamlError),
+    /// A target path of a manifest that is none, or leads through what has no fields or items.
+    Path(String),
     /// More than the agent handles.
     TooMuch(&'static str),
     /// A defect of the agent.
@@ -108,8 +113,24 @@ impl RenderedKey {
 // === impl Place ===
 
 impl Place {
+    /// The step that failed, for a target of another kind than Secret.
+    fn step_of_manifest(&self) -> &'static str {
+        match self {
+            Self::From { origin, .. } => match origin {
+                Origin::Literal => "failed to execute literal template: ",
+                Origin::Object { kind, .. } => match kind {
+                    ObjectKind::ConfigMap => "failed to merge configmap template: ",
+                    ObjectKind::Secret => "failed to merge secret template: ",
+                },
+            },
+            Self::Data(_) | Self::Label(_) | Self::Annotation(_) => {
+                "failed to execute template.data: "
+            }
+        }
+    }
+
     /// Whether the text of the template is secret itself.
-    fn is_secret(&self) -> bool {
+    pub(super) fn is_secret(&self) -> bool {
         matches!(
             self,
             Self::From {
@@ -130,6 +151,7 @@ impl TemplateError {
         Self {
             place: None,
             cause: Box::new(cause),
+            is_of_manifest: false,
         }
     }
 
@@ -137,6 +159,15 @@ impl TemplateError {
         Self {
             place: Some(place),
             cause: Box::new(cause),
+            is_of_manifest: false,
+        }
+    }
+
+    /// The same error in the words for a target of another kind than Secret.
+    pub(super) fn of_manifest(self) -> Self {
+        Self {
+            is_of_manifest: true,
+            ..self
         }
     }
 
@@ -161,7 +192,7 @@ impl TemplateError {
     pub fn limit(&self) -> Option<Limit> {
         match &*self.cause {
             Cause::Render { error, .. } => error.limit(),
-            Cause::NotAMap(error) => error.limit(),
+            Cause::NotAMap(error) | Cause::NotYaml(error) => error.limit(),
             _ => None,
         }
     }
@@ -199,11 +230,7 @@ impl TemplateError {
     /// The whole text. It may quote values: show it only to whoever holds them anyway.
     #[must_use]
     pub fn full_text(&self) -> String {
-        format!(
-            "could not apply template: {}{}",
-            self.step(),
-            self.reason(true)
-        )
+        format!("{}{}", self.step(), self.reason(true))
     }
 
     /// `Display` without the steps that led to the reason: for places with little room.
@@ -219,9 +246,15 @@ impl TemplateError {
 
     fn step(&self) -> &'static str {
         match &self.place {
-            None => "",
-            Some(Place::From { .. }) => "error fetching templateFrom data: ",
-            Some(_) => "could not execute template: could not execute template: ",
+            Some(place) if self.is_of_manifest => place.step_of_manifest(),
+            None if self.is_of_manifest => "",
+            None => "could not apply template: ",
+            Some(Place::From { .. }) => {
+                "could not apply template: error fetching templateFrom data: "
+            }
+            Some(_) => {
+                "could not apply template: could not execute template: could not execute template: "
+            }
         }
     }
 
@@ -256,6 +289,15 @@ impl TemplateError {
                  beginning with '..'",
                 key.shown(full)
             ),
+            Cause::NotYaml(error) => {
+                let error = if full {
+                    error.full_text().to_owned()
+                } else {
+                    error.to_string()
+                };
+                format!("could not unmarshal template YAML: {error}")
+            }
+            Cause::Path(text) => text.clone(),
             Cause::TooMuch(what) => (*what).to_owned(),
             Cause::Internal => "the agent failed internally; please report it".to_owned(),
         }
@@ -306,12 +348,7 @@ const WITHHELD: &str =
 
 impl fmt::Display for TemplateError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "could not apply template: {}{}",
-            self.step(),
-            self.reason(false)
-        )
+        write!(formatter, "{}{}", self.step(), self.reason(false))
     }
 }
 

@@ -4,24 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use latchkey_crds::external_secret::{
-    DecodingStrategy, ENGINE_VERSION, ExternalSecret, Target, Template as Manifest, TemplateAs,
-    TemplateMergePolicy, TemplateObjectRef, rules,
+    ENGINE_VERSION, ExternalSecret, Target, Template, TemplateMergePolicy, rules,
 };
 use latchkey_secret::{SecretData, SecretValue};
-use latchkey_templating::{Options, Template, yaml};
+use latchkey_templating::Options;
 
-use super::error::{Cause, Origin, Place, RenderedKey, TemplateError};
-use super::objects::{MOST_OBJECTS, ObjectKind, Texts, wanted};
-use crate::decode::decode;
-
-/// The most text, in bytes, of all templates of one object, each counted as often as it is rendered.
-const MOST_TEXT: usize = 8 << 20;
-/// How many times the steps of one template all templates of an object may take together.
-const STEPS_OF_ALL: u64 = 20;
-/// The same for cryptography.
-const CRYPTOGRAPHY_OF_ALL: u32 = 2;
-/// Bytes of values and text that count as a step: each render copies the former and reads the latter.
-const BYTES_OF_A_STEP: usize = 64;
+use super::error::{Cause, Place, RenderedKey, TemplateError};
+use super::objects::{MOST_OBJECTS, Texts, wanted};
+use super::run::Run;
+use super::sources::{Order, Scope, Text, texts_of};
 
 /// What a target holds before a delivery adds its own marks.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -42,18 +33,6 @@ enum Into {
     Annotations,
 }
 
-struct Run<'a> {
-    fetched: &'a SecretData,
-    /// Bytes of them.
-    size: usize,
-    options: Options,
-    /// Bytes of template text that may still be rendered.
-    text_left: usize,
-    steps_left: u64,
-    cryptography_left: u32,
-    rendered: Rendered,
-}
-
 // === impl Rendered ===
 
 impl Rendered {
@@ -64,6 +43,21 @@ impl Rendered {
             data: fetched,
             labels: object.metadata.labels.clone().unwrap_or_default(),
             annotations: object.metadata.annotations.clone().unwrap_or_default(),
+        }
+    }
+
+    fn put(&mut self, into: Into, key: String, value: SecretValue) {
+        let text = |value: &SecretValue| String::from_utf8_lossy(value.expose()).into_owned();
+        match into {
+            Into::Data => {
+                self.data.insert(key, value);
+            }
+            Into::Labels => {
+                self.labels.insert(key, text(&value));
+            }
+            Into::Annotations => {
+                self.annotations.insert(key, text(&value));
+            }
         }
     }
 }
@@ -132,247 +126,75 @@ pub fn check(target: &Target) -> Result<(), TemplateError> {
 ///
 /// The first template that fails. Entries of one map are taken in ascending order of their keys.
 pub fn render(
-    template: &Manifest,
+    template: &Template,
     fetched: &SecretData,
     texts: &Texts,
     options: &Options,
 ) -> Result<Rendered, TemplateError> {
-    let mut run = Run {
-        fetched,
-        size: fetched.values().map(SecretValue::len).sum(),
-        options: options.clone(),
-        text_left: MOST_TEXT,
-        steps_left: options.limits.steps.saturating_mul(STEPS_OF_ALL),
-        cryptography_left: options
-            .limits
-            .cryptography
-            .saturating_mul(CRYPTOGRAPHY_OF_ALL),
-        rendered: Rendered::default(),
-    };
+    let mut run = Run::new(fetched, options);
+    let mut rendered = Rendered::default();
     let makes_data = !template.data.is_empty() || !template.template_from.is_empty();
     if template.merge_policy == Some(TemplateMergePolicy::Merge) || !makes_data {
-        run.rendered.data.clone_from(fetched);
+        rendered.data.clone_from(fetched);
     }
     for (index, from) in template.template_from.iter().enumerate() {
         let into = Into::of(from.target.as_deref()).ok_or_else(|| {
             TemplateError::new(Cause::TooMuch("templateFrom has an unknown target"))
         })?;
         let strategy = from.values_decoding_strategy;
-        for (kind, reference) in [
-            (ObjectKind::ConfigMap, &from.config_map),
-            (ObjectKind::Secret, &from.secret),
-        ] {
-            if let Some(reference) = reference {
-                run.object(index, kind, reference, texts, into, strategy)?;
+        for text in texts_of(index, from, texts, Order::LiteralLast) {
+            let Text { place, scope, text } = text?;
+            match scope {
+                Scope::Value(key) => {
+                    let value = run.value(key, text, strategy);
+                    let value = value.map_err(|cause| TemplateError::at(place, cause))?;
+                    rendered.put(into, key.to_owned(), value);
+                }
+                Scope::KeysAndValues => {
+                    let pairs = run.pairs(&place, text, strategy).and_then(|pairs| {
+                        check_keys(into, &pairs)?;
+                        Ok(pairs)
+                    });
+                    for (key, value) in pairs.map_err(|cause| TemplateError::at(place, cause))? {
+                        rendered.put(into, key.key, value);
+                    }
+                }
             }
         }
-        if let Some(literal) = &from.literal {
-            let place = Place::From {
-                index,
-                origin: Origin::Literal,
-            };
-            run.keys_and_values(place, index, literal.as_bytes(), into, strategy)?;
-        }
     }
+    let mut put = |place: Place, key: &str, text: &str, into: Into| {
+        let value = run.value(key, text.as_bytes(), None);
+        let value = value.map_err(|cause| TemplateError::at(place, cause))?;
+        rendered.put(into, key.to_owned(), value);
+        Ok::<_, TemplateError>(())
+    };
     for (key, text) in &template.data {
-        run.value(
-            Place::Data(key.clone()),
-            key,
-            text.as_bytes(),
-            Into::Data,
-            None,
-        )?;
+        put(Place::Data(key.clone()), key, text, Into::Data)?;
     }
     if let Some(metadata) = &template.metadata {
         for (key, text) in &metadata.labels {
-            run.value(
-                Place::Label(key.clone()),
-                key,
-                text.as_bytes(),
-                Into::Labels,
-                None,
-            )?;
+            put(Place::Label(key.clone()), key, text, Into::Labels)?;
         }
         for (key, text) in &metadata.annotations {
-            let place = Place::Annotation(key.clone());
-            run.value(place, key, text.as_bytes(), Into::Annotations, None)?;
+            put(Place::Annotation(key.clone()), key, text, Into::Annotations)?;
         }
     }
-    Ok(run.rendered)
+    Ok(rendered)
 }
 
-// === impl Run ===
-
-impl Run<'_> {
-    /// Renders the keys of one object.
-    fn object(
-        &mut self,
-        index: usize,
-        kind: ObjectKind,
-        reference: &TemplateObjectRef,
-        texts: &Texts,
-        into: Into,
-        strategy: Option<DecodingStrategy>,
-    ) -> Result<(), TemplateError> {
-        let place = |key: &str| Place::From {
-            index,
-            origin: Origin::Object {
-                kind,
-                name: reference.name.clone(),
-                key: key.to_owned(),
-            },
-        };
-        let data = texts
-            .get(kind, &reference.name)
-            .map_err(|error| TemplateError::at(place(""), Cause::Object(error)))?;
-        for item in &reference.items {
-            let place = place(&item.key);
-            let Some(text) = data.get(&item.key) else {
-                return Err(TemplateError::at(place, Cause::MissingKey));
-            };
-            match item.template_as.unwrap_or(TemplateAs::Values) {
-                TemplateAs::Values => {
-                    self.value(place, &item.key, text.expose(), into, strategy)?;
-                }
-                TemplateAs::KeysAndValues => {
-                    self.keys_and_values(place, index, text.expose(), into, strategy)?;
-                }
-            }
-        }
-        Ok(())
+/// Refuses keys that a Secret cannot have.
+fn check_keys(into: Into, pairs: &[(RenderedKey, SecretValue)]) -> Result<(), Cause> {
+    let bad = pairs
+        .iter()
+        .find(|(key, _)| into == Into::Data && !is_key(&key.key));
+    match bad {
+        Some((key, _)) => Err(Cause::BadKey(key.clone())),
+        None => Ok(()),
     }
-
-    /// Renders a text into the value of `key`.
-    fn value(
-        &mut self,
-        place: Place,
-        key: &str,
-        text: &[u8],
-        into: Into,
-        strategy: Option<DecodingStrategy>,
-    ) -> Result<(), TemplateError> {
-        let value = self
-            .execute(key, text)
-            .and_then(|value| decoded(strategy, key, value, true))
-            .map_err(|cause| TemplateError::at(place, cause))?;
-        self.put(into, key.to_owned(), value);
-        Ok(())
-    }
-
-    /// Renders a text into a YAML map of keys and values.
-    fn keys_and_values(
-        &mut self,
-        place: Place,
-        index: usize,
-        text: &[u8],
-        into: Into,
-        strategy: Option<DecodingStrategy>,
-    ) -> Result<(), TemplateError> {
-        // Not the whole text, as upstream has it: errors show the name (D-23).
-        let name = format!("templateFrom[{index}]");
-        let is_public = !matches!(
-            place,
-            Place::From {
-                origin: Origin::Object {
-                    kind: ObjectKind::Secret,
-                    ..
-                },
-                ..
-            }
-        );
-        let pairs = self
-            .execute(&name, text)
-            .and_then(|rendered| {
-                yaml::string_map(rendered.expose(), &self.options.limits).map_err(Cause::NotAMap)
-            })
-            .and_then(|pairs| {
-                let pairs = pairs.into_iter().map(|(key, mut value)| {
-                    let value = SecretValue::new(std::mem::take(&mut *value));
-                    let is_literal = is_public && contains(text, key.as_bytes());
-                    let value = decoded(strategy, &key, value, is_literal)?;
-                    if into == Into::Data && !is_key(&key) {
-                        return Err(Cause::BadKey(RenderedKey { key, is_literal }));
-                    }
-                    Ok((key, value))
-                });
-                pairs.collect::<Result<Vec<_>, _>>()
-            })
-            .map_err(|cause| TemplateError::at(place, cause))?;
-        for (key, value) in pairs {
-            self.put(into, key, value);
-        }
-        Ok(())
-    }
-
-    /// Parses and renders one text. What it takes counts against what all may take.
-    fn execute(&mut self, name: &str, text: &[u8]) -> Result<SecretValue, Cause> {
-        self.text_left = self
-            .text_left
-            .checked_sub(text.len())
-            .ok_or(Cause::TooMuch(
-                "the templates are longer than 8 MiB together",
-            ))?;
-        let template =
-            Template::parse_bytes(name, text, &self.options).map_err(|error| Cause::Parse {
-                key: name.to_owned(),
-                error: Box::new(error),
-            })?;
-        let own = ((self.size + text.len()) / BYTES_OF_A_STEP) as u64;
-        self.steps_left = self.steps_left.saturating_sub(own);
-        let mut options = self.options.clone();
-        options.limits.steps = options.limits.steps.min(self.steps_left);
-        options.limits.cryptography = options.limits.cryptography.min(self.cryptography_left);
-        let (output, usage) =
-            template
-                .render_measured(self.fetched, &options)
-                .map_err(|error| Cause::Render {
-                    key: name.to_owned(),
-                    error: Box::new(error),
-                })?;
-        self.steps_left = self.steps_left.saturating_sub(usage.steps);
-        self.cryptography_left = self.cryptography_left.saturating_sub(usage.cryptography);
-        let limit = &mut self.options.limits.output;
-        *limit = limit.saturating_sub(output.len() as u64);
-        Ok(output)
-    }
-
-    fn put(&mut self, into: Into, key: String, value: SecretValue) {
-        let text = |value: &SecretValue| String::from_utf8_lossy(value.expose()).into_owned();
-        match into {
-            Into::Data => {
-                self.rendered.data.insert(key, value);
-            }
-            Into::Labels => {
-                self.rendered.labels.insert(key, text(&value));
-            }
-            Into::Annotations => {
-                self.rendered.annotations.insert(key, text(&value));
-            }
-        }
-    }
-}
-
-fn decoded(
-    strategy: Option<DecodingStrategy>,
-    key: &str,
-    value: SecretValue,
-    is_literal: bool,
-) -> Result<SecretValue, Cause> {
-    decode(strategy, value).map_err(|cause| Cause::Undecodable {
-        key: RenderedKey {
-            key: key.to_owned(),
-            is_literal,
-        },
-        cause,
-    })
 }
 
 /// Whether a Secret can have the key. The API server refuses others in words that show them, and a rendered key may show a value.
 fn is_key(key: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=253).contains(&key.len()) && key.bytes().all(legal) && key != "." && !key.starts_with("..")
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    part.is_empty() || text.windows(part.len()).any(|window| window == part)
 }

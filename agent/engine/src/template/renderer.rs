@@ -4,12 +4,13 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use latchkey_crds::external_secret::{ExternalSecret, Rewrite};
+use latchkey_crds::external_secret::{ExternalSecret, Rewrite, Template};
 use latchkey_secret::SecretData;
-use latchkey_templating::{Delimiters, Limits, Options};
+use latchkey_templating::{Delimiters, Limits, Options, Tree};
 use tokio::sync::Semaphore;
 
 use super::error::{Cause, TemplateError};
+use super::manifest::{fill_manifest, render_manifest};
 use super::objects::{TemplateObjects, Texts};
 use super::render::{Rendered, check, render};
 use crate::rewrite::{self, RewriteError};
@@ -67,16 +68,55 @@ impl Renderer {
             return Ok(Rendered::untemplated(object, fetched));
         };
         check(&object.spec.target)?;
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let texts = Texts::read(template, namespace, &*self.objects).await;
+        let texts = self.texts(object, template).await;
         let template = template.clone();
-        let options = Options {
-            delimiters: self.settings.delimiters.clone(),
-            ..self.options(now)
-        };
+        let options = self.template_options(now);
         self.aside(move || render(&template, &fetched, &texts, &options))
             .await
             .unwrap_or_else(|| Err(TemplateError::new(Cause::Internal)))
+    }
+
+    /// `base`, which is an object of the kind that `spec.target.manifest` names, with what the fetched values make of it at the
+    /// moment `now`.
+    ///
+    /// # Errors
+    ///
+    /// The template breaks a rule, refers to what is not there, fails, or has a target that the object does not have.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Self::render`].
+    pub async fn render_manifest(
+        &self,
+        object: &ExternalSecret,
+        base: Tree,
+        fetched: SecretData,
+        now: Timestamp,
+    ) -> Result<Tree, TemplateError> {
+        let target = &object.spec.target;
+        let Some(template) = &target.template else {
+            let kind = target.manifest.as_ref().map(|manifest| &*manifest.kind);
+            return fill_manifest(kind.unwrap_or_default(), base, &fetched);
+        };
+        check(target).map_err(TemplateError::of_manifest)?;
+        let texts = self.texts(object, template).await;
+        let template = template.clone();
+        let options = self.template_options(now);
+        self.aside(move || render_manifest(&template, base, &fetched, &texts, &options))
+            .await
+            .unwrap_or_else(|| Err(TemplateError::new(Cause::Internal)))
+    }
+
+    async fn texts(&self, object: &ExternalSecret, template: &Template) -> Texts {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        Texts::read(template, namespace, &*self.objects).await
+    }
+
+    fn template_options(&self, now: Timestamp) -> Options {
+        Options {
+            delimiters: self.settings.delimiters.clone(),
+            ..self.options(now)
+        }
     }
 
     /// Applies the rewrites of a `dataFrom` entry at the moment `now`.

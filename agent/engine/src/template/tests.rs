@@ -14,7 +14,7 @@ use super::*;
 
 /// Objects by `<kind word>/<name>`; an absent one does not exist.
 #[derive(Default)]
-struct Objects {
+pub(super) struct Objects {
     objects: BTreeMap<String, Result<BTreeMap<String, String>, ObjectError>>,
     reads: Mutex<Vec<String>>,
 }
@@ -43,7 +43,7 @@ impl TemplateObjects for Objects {
     }
 }
 
-fn objects(entries: &[(&str, &[(&str, &str)])]) -> Objects {
+pub(super) fn objects(entries: &[(&str, &[(&str, &str)])]) -> Objects {
     let objects = entries.iter().map(|(id, values)| {
         let values = values
             .iter()
@@ -66,7 +66,7 @@ fn object(template: Value) -> ExternalSecret {
     .unwrap()
 }
 
-fn data(pairs: &[(&str, &str)]) -> SecretData {
+pub(super) fn data(pairs: &[(&str, &str)]) -> SecretData {
     let own =
         |(key, value): &(&str, &str)| ((*key).to_owned(), SecretValue::from((*value).to_owned()));
     pairs.iter().map(own).collect()

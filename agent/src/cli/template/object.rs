@@ -1,4 +1,4 @@
-//! The template of an ExternalSecret, ClusterExternalSecret or PushSecret becomes the Secret that it makes.
+//! The template of an ExternalSecret, ClusterExternalSecret or PushSecret becomes the Secret, or other object, that it makes.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,16 @@ use futures::FutureExt as _;
 use kube::Resource as _;
 use latchkey_crds::external_secret::{ExternalSecret, Target, Template};
 use latchkey_engine::template::{
-    Origin, Place, Rendered, TemplateError, TemplateObjects, Texts, check,
-    render as render_template,
+    Origin, Place, Rendered, TemplateError, TemplateObjects, Texts, check, fill_manifest,
+    render as render_template, render_manifest,
 };
+use latchkey_engine::tree::Tree;
 use latchkey_secret::SecretData;
 use latchkey_templating::Options;
 use serde_json::{Map, Value, json};
 
 use super::inputs::Inputs;
-use super::output::Object;
+use super::output::{self, Object};
 use super::{Failure, Report};
 
 /// What a manifest says about its Secret.
@@ -24,20 +25,29 @@ struct Subject {
     target: Target,
     /// Delivered if there is no template.
     untemplated: Box<dyn Fn(SecretData) -> Rendered>,
+    /// The object before its template, if it is of another kind than Secret.
+    base: Option<Tree>,
     /// Whether values stay where no template hides them: a PushSecret's source is a Secret that exists.
     keeps_values: bool,
 }
 
 /// Renders the manifest that was read.
-pub(super) fn render(inputs: &Inputs, options: &Options) -> Result<Object, Failure> {
+pub(super) fn render(inputs: &Inputs, options: &Options) -> Result<output::Rendered, Failure> {
     let manifest = inputs
         .manifest
         .as_ref()
         .ok_or_else(|| Failure::usage("nothing to render"))?;
     let subject = Subject::read(manifest).map_err(Failure::data)?;
     let Some(template) = &subject.target.template else {
-        let rendered = (subject.untemplated)(inputs.values(&BTreeSet::new()));
-        return Ok(subject.object(rendered));
+        let values = inputs.values(&BTreeSet::new());
+        if let Some(base) = subject.base {
+            let manifest = subject.target.manifest.unwrap_or_default();
+            let filled = fill_manifest(&manifest.kind, base, &values)
+                .map_err(|error| Report::new(error.full_text()))?;
+            return Ok(output::Rendered::Manifest(filled));
+        }
+        let rendered = (subject.untemplated)(values);
+        return Ok(output::Rendered::Object(subject.object(rendered)));
     };
     check(&subject.target).map_err(|error| Report::new(error.full_text()))?;
     let named = template
@@ -52,6 +62,11 @@ pub(super) fn render(inputs: &Inputs, options: &Options) -> Result<Object, Failu
     let texts = Texts::read(template, namespace, &inputs.objects)
         .now_or_never()
         .unwrap_or_default();
+    if let Some(base) = subject.base {
+        let rendered = render_manifest(template, base, &values, &texts, options)
+            .map_err(|error| report(&error, template, inputs))?;
+        return Ok(output::Rendered::Manifest(rendered));
+    }
     let mut rendered = render_template(template, &values, &texts, options)
         .map_err(|error| report(&error, template, inputs))?;
     if subject.keeps_values {
@@ -59,7 +74,39 @@ pub(super) fn render(inputs: &Inputs, options: &Options) -> Result<Object, Failu
         data.append(&mut rendered.data);
         rendered.data = data;
     }
-    Ok(subject.object(rendered))
+    Ok(output::Rendered::Object(subject.object(rendered)))
+}
+
+/// The object that a manifest names, with the metadata that it gets, before anything is rendered (`externalsecret.md` 5.3).
+fn base(object: &ExternalSecret) -> Option<Tree> {
+    let target = &object.spec.target;
+    let manifest = target.manifest.as_ref()?;
+    let (labels, annotations) = match &target.template {
+        None => (
+            json!(object.meta().labels.clone().unwrap_or_default()),
+            json!(object.meta().annotations.clone().unwrap_or_default()),
+        ),
+        Some(template) => {
+            let metadata = template.metadata.clone().unwrap_or_default();
+            (json!(metadata.labels), json!(metadata.annotations))
+        }
+    };
+    let mut metadata = json!({ "name": object.target_name() });
+    if let Some(namespace) = &object.meta().namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    for (field, map) in [("labels", labels), ("annotations", annotations)] {
+        if map.as_object().is_some_and(|map| !map.is_empty()) {
+            metadata[field] = map;
+        }
+    }
+    let field = match manifest.kind.as_str() {
+        "ConfigMap" | "Secret" => "data",
+        _ => "spec",
+    };
+    Some(Tree::from_json(json!({
+        "apiVersion": manifest.api_version, "kind": manifest.kind, "metadata": metadata, field: {},
+    })))
 }
 
 // === impl Subject ===
@@ -76,10 +123,8 @@ impl Subject {
         }
         let object: ExternalSecret = serde_json::from_value(manifest)
             .map_err(|error| format!("the {kind} cannot be read: {error}"))?;
-        if !object.spec.target.is_secret() {
-            return Err("spec.target.manifest is not supported yet".to_owned());
-        }
         Ok(Self {
+            base: base(&object),
             name: object.target_name().to_owned(),
             namespace: object.meta().namespace.clone(),
             target: object.spec.target.clone(),
@@ -103,6 +148,7 @@ impl Subject {
                 template,
                 ..Target::default()
             },
+            base: None,
             untemplated: Box::new(|data| Rendered {
                 data,
                 ..Rendered::default()

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum as _;
+use latchkey_engine::tree::Tree;
 use latchkey_secret::{SecretData, SecretValue};
 use serde_json::{Map, Value, json};
 
@@ -19,6 +20,8 @@ pub(super) enum Rendered {
     Text(SecretValue),
     /// A Secret.
     Object(Object),
+    /// An object of another kind.
+    Manifest(Tree),
 }
 
 /// A Secret.
@@ -62,6 +65,12 @@ impl Output {
             (Rendered::Object(object), None) => print(Format::Yaml, &object.manifest())?,
             (Rendered::Object(object), Some(Format::Raw)) => self.pick(object)?.expose().to_vec(),
             (Rendered::Object(object), Some(format)) => print(format, &object.manifest())?,
+            (Rendered::Manifest(_), Some(Format::Raw)) => {
+                return Err(Failure::usage("raw prints a value of a Secret"));
+            }
+            (Rendered::Manifest(tree), format) => {
+                print(format.unwrap_or(Format::Yaml), &tree.to_json())?
+            }
         };
         let outcome = match &self.file {
             None => io::stdout().lock().write_all(&bytes),

@@ -29,6 +29,14 @@ pub(in super::super) fn is_controlled_by(metadata: &ObjectMeta, object: &Externa
     })
 }
 
+/// Whether anything else is the controller of what has this metadata. UIDs are not compared.
+pub(in super::super) fn is_controlled_by_other(
+    metadata: &ObjectMeta,
+    object: &ExternalSecret,
+) -> bool {
+    controller(metadata).is_some_and(|owner| !is_named(owner, object))
+}
+
 /// Whether the object may delete a target of its: it controls it, or has written it and nobody else controls it (D-20). Having put
 /// our label on a Secret is not writing it.
 pub(in super::super) fn is_ours_to_delete(object: &ExternalSecret, metadata: &ObjectMeta) -> bool {
@@ -44,7 +52,7 @@ pub(in super::super) fn is_ours_to_delete(object: &ExternalSecret, metadata: &Ob
 
 /// Makes the object the controller of its target, or stops it from being that, as its creation policy says. UIDs are not compared:
 /// an object that was recreated takes over what its predecessor of that name owned.
-pub(super) fn settle(
+pub(in super::super) fn settle(
     object: &ExternalSecret,
     metadata: &mut ObjectMeta,
 ) -> Result<(), OwnedByOther> {

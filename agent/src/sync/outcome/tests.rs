@@ -273,3 +273,59 @@ fn whatever_keeps_values_away_is_told_alike_and_tried_again() {
         assert!(!failure.binds);
     }
 }
+
+#[test]
+fn targets_of_other_kinds_have_reasons_of_their_own_and_no_binding() {
+    // externalsecret.md 5.1, 5.2, 5.6
+    let generic = || {
+        let mut object = object(json!({}));
+        object.spec.target.manifest = Some(
+            serde_json::from_value(json!({ "apiVersion": "v1", "kind": "ConfigMap" })).unwrap(),
+        );
+        object
+    };
+    let told = |status: ExternalSecretStatus| {
+        let condition = status.conditions[0].clone();
+        (condition.reason.unwrap(), condition.message.unwrap())
+    };
+    for (achievement, reason, message) in [
+        (Achievement::Synced, "ResourceSynced", "secret synced"),
+        (
+            Achievement::Retained,
+            "ResourceSynced",
+            "secret retained due to DeletionPolicy=Retain",
+        ),
+        (
+            Achievement::Deleted,
+            "ResourceDeleted",
+            "secret deleted due to DeletionPolicy=Delete",
+        ),
+        (
+            Achievement::Missing,
+            "ResourceMissing",
+            "resource will not be created due to CreationPolicy=Merge",
+        ),
+    ] {
+        let success = Success {
+            achievement,
+            binding: None,
+            is_valid: false,
+        };
+        let status = succeeded(&generic(), &success, at(0));
+        assert_eq!(status.binding, None);
+        assert_eq!(told(status), (reason.to_owned(), message.to_owned()));
+    }
+    for (message, reason) in [
+        ("could not update secret", "ResourceSyncedError"),
+        (INVALID_GENERIC, "SecretSyncedError"),
+    ] {
+        let failure = Failure {
+            message: message.to_owned(),
+            ..failure(false)
+        };
+        assert_eq!(
+            told(failed(&generic(), &failure, at(0))),
+            (reason.to_owned(), message.to_owned())
+        );
+    }
+}

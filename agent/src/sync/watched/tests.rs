@@ -1,3 +1,4 @@
+use futures::FutureExt as _;
 use kube::core::DeserializeGuard;
 use serde_json::json;
 
@@ -243,4 +244,49 @@ fn a_target_is_known_until_the_watch_shows_another_version() {
     note_target(&watched, Event::Apply(versioned("shared", "8")));
     watched.note(Event::Delete(object("one", "shared")), &metrics);
     assert!(!watched.is_known_valid(&key, &target), "forgotten");
+}
+
+#[test]
+fn a_target_of_another_kind_belongs_to_the_objects_that_name_it_and_secrets_do_not() {
+    // externalsecret.md 2.1, 5.5, E180, E196, E197
+    let (watched, metrics) = (Watched::default(), Metrics::default());
+    let generic = |name: &str, kind: &str| -> Guarded {
+        let manifest = json!({ "apiVersion": "v1", "kind": kind });
+        DeserializeGuard(Ok(serde_json::from_value(json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+            "metadata": { "name": name, "namespace": "a" }, "spec": { "target": { "name": "shared", "manifest": manifest } },
+        }))
+        .unwrap()))
+    };
+    let key = |name: &str| (String::from("a"), String::from(name));
+    watched.note(Event::InitApply(object("plain", "shared")), &metrics);
+    for name in ["one", "two"] {
+        watched.note(Event::InitApply(generic(name, "ConfigMap")), &metrics);
+    }
+    assert_eq!(owners(&watched, "shared"), ["plain"]);
+    let map = TargetId {
+        gvk: Gvk {
+            group: String::new(),
+            version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+        },
+        namespace: "a".to_owned(),
+        name: "shared".to_owned(),
+    };
+    assert_eq!(
+        watched.note_generic(&map, Some("u".to_owned())),
+        [key("one"), key("two")]
+    );
+    assert_eq!(watched.take_lost(&key("one")).as_deref(), Some("u"));
+    watched.note_generic(&map, None);
+    assert_eq!(watched.take_lost(&key("two")), None);
+    // One becomes a Secret, the other goes: nobody is left to watch for.
+    assert!(watched.uses(&map.gvk));
+    watched.note(Event::Apply(object("one", "shared")), &metrics);
+    assert!(watched.uses(&map.gvk));
+    assert_eq!(owners(&watched, "shared"), ["one", "plain"]);
+    let released = watched.released.notified();
+    watched.note(Event::Delete(generic("two", "ConfigMap")), &metrics);
+    assert!(!watched.uses(&map.gvk));
+    assert!(released.now_or_never().is_some(), "whoever waits is woken");
 }

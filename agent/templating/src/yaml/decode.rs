@@ -18,6 +18,8 @@ use crate::value::{Dict, Element, Text, Value};
 pub(super) enum Leaves {
     /// They keep their types; numbers are floats.
     Typed,
+    /// They keep their types; integers that fit are [`Value::Int64`].
+    Exact,
     /// They become texts, for a map of strings.
     Texts,
 }
@@ -229,6 +231,7 @@ impl Decoder<'_> {
         Ok(match data {
             Data::Nil => Value::Nil,
             Data::Bool(value) => Value::Bool(value),
+            Data::Int(number) if self.leaves == Leaves::Exact => Value::Int64(number),
             Data::Int(number) => Value::Float(number as f64),
             Data::Uint(number) => Value::Float(number as f64),
             Data::Float(number) => {

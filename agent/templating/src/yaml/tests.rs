@@ -1,3 +1,5 @@
+mod trees;
+
 use std::collections::BTreeMap;
 
 use super::string_map;

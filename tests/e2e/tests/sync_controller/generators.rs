@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -293,6 +293,7 @@ fn run_agent(cx: &Context, stop: &CancellationToken, tasks: &mut JoinSet<()>) ->
     let config = sync::Config {
         namespace: Some(cx.namespace().to_owned()),
         generator_grace: Some(Duration::from_secs(1)),
+        generic_targets: true,
         ..sync::Config::default()
     };
     let delivery = sync::run(
@@ -388,6 +389,42 @@ fn sync_has_a_password_made_once_for_each_refresh() -> Result<()> {
             cx.namespace(),
         ])
         .await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn sync_writes_generated_values_into_a_config_map() -> Result<()> {
+    // externalsecret.md 5.3, E204
+    latchkey_cluster::test(async |cx| {
+        let world = World::start(&cx).await?;
+        let spec = json!({ "data": { "user": "ann", "port": "5432" } });
+        world.generator(&cx, "Fake", "values", spec).await?;
+        let object = json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+            "metadata": { "name": "app" },
+            "spec": {
+                "refreshInterval": "1h",
+                "dataFrom": [{ "sourceRef": { "generatorRef": reference("values") } }],
+                "target": {
+                    "manifest": { "apiVersion": "v1", "kind": "ConfigMap" },
+                    "template": { "data": { "url": "{{ .user }}@h:{{ .port }}" } },
+                },
+            },
+        });
+        cx.apply(&object.to_string()).await?;
+        let maps: Api<ConfigMap> = Api::namespaced(cx.client(), cx.namespace());
+        let map = eventually(PATIENCE, "the config map", async || {
+            Ok(maps.get_opt("app").await?)
+        })
+        .await?;
+        ensure!(
+            json!(map.data) == json!({ "url": "ann@h:5432" }),
+            "{:?}",
+            map.data
+        );
+        ensure!(world.secrets.get_opt("app").await?.is_none());
+        world.states(0).await?;
         Ok(())
     })
 }
