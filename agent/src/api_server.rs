@@ -22,6 +22,10 @@ use tower::{BoxError, ServiceBuilder};
 
 /// Idle time of a connection after which the kernel probes the peer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Pause between two probes. The kernel's own is 75 s, and nine of them: a watch would be deaf for twelve minutes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Probes without an answer after which the connection is given up: a minute after the peer was heard last.
+const PROBES: u32 = 3;
 
 /// Longest wait that a request makes up for by itself.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
@@ -64,6 +68,8 @@ pub fn client(config: Config) -> kube::Result<Client> {
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_keepalive(Some(KEEP_ALIVE));
+    connector.set_keepalive_interval(Some(PROBE_INTERVAL));
+    connector.set_keepalive_retries(Some(PROBES));
     connector.set_connect_timeout(config.connect_timeout);
     let connector = config.rustls_https_connector_with_connector(connector)?;
     let transport: legacy::Client<_, kube::client::Body> =

@@ -82,9 +82,10 @@ impl<S: Source> Context<S> {
             "metadata": { "resourceVersion": object.metadata.resource_version },
             "status": status,
         });
-        let written =
-            bounded(objects.patch_status(&key.1, &own_parameters(), &Patch::Merge(patch))).await?;
+        let answer =
+            bounded(objects.patch_status(&key.1, &own_parameters(), &Patch::Merge(patch))).await;
         let version = object.metadata.resource_version.as_deref();
+        let written = self.unless_outdated(key, version, answer)?;
         self.watched.replaced(key, version, Some(&written));
         *object = written;
         Ok(())
@@ -103,8 +104,9 @@ impl<S: Source> Context<S> {
         }
         finalizers.push(names::FINALIZER.to_owned());
         let patch = finalizers_of(&object.metadata, &finalizers);
-        let written = bounded(objects.patch(&key.1, &own_parameters(), &patch)).await?;
+        let answer = bounded(objects.patch(&key.1, &own_parameters(), &patch)).await;
         let version = object.metadata.resource_version.as_deref();
+        let written = self.unless_outdated(key, version, answer)?;
         self.watched.replaced(key, version, Some(&written));
         *object = written;
         Ok(())
@@ -123,15 +125,30 @@ impl<S: Source> Context<S> {
         }
         finalizers.retain(|held| held != names::FINALIZER);
         let patch = finalizers_of(metadata, &finalizers);
-        match bounded(objects.patch_metadata(&key.1, &own_parameters(), &patch)).await {
+        let answer = bounded(objects.patch_metadata(&key.1, &own_parameters(), &patch)).await;
+        let version = metadata.resource_version.as_deref();
+        match self.unless_outdated(key, version, answer) {
             Ok(_) => {
-                let version = metadata.resource_version.as_deref();
                 self.watched.replaced(key, version, None);
                 Ok(())
             }
             Err(RequestError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The answer to a write that named a version. One that was refused for it tells that the watch is behind, or dead, which it may
+    /// be for minutes: the next pass reads the object instead of believing the watch.
+    fn unless_outdated<T>(
+        &self,
+        key: &Key,
+        version: Option<&str>,
+        answer: Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
+        if matches!(answer, Err(RequestError::Conflict(_))) {
+            self.watched.replaced(key, version, None);
+        }
+        answer
     }
 }
 

@@ -42,7 +42,7 @@ struct State {
     generic: Index,
     /// Name of the target by namespace and name of the ExternalSecret.
     targets: HashMap<Key, String>,
-    /// Resource versions that a write of ours has replaced, by namespace and name of the ExternalSecret.
+    /// Resource versions that a write is known to have replaced, by namespace and name of the ExternalSecret.
     replaced: HashMap<Key, Vec<String>>,
     /// Resource versions of the Secrets with our label, by their namespace and name.
     managed: HashMap<Key, String>,
@@ -224,7 +224,8 @@ impl Watched {
         state.knows_targets && !state.managed.contains_key(target)
     }
 
-    /// Takes note that a write of ours has replaced the version `old` of an object, and of what it is now, if that was answered.
+    /// Takes note that a write has replaced the version `old` of an object, and of what it is now if that was answered: the write was
+    /// ours.
     pub(super) fn replaced(&self, key: &Key, old: Option<&str>, new: Option<&ExternalSecret>) {
         let now = new.and_then(|new| new.metadata.resource_version.as_deref());
         if old == now {
@@ -245,7 +246,7 @@ impl Watched {
         }
     }
 
-    /// Whether an object of this version is one that a write of ours has replaced, while the watch did not show a newer one.
+    /// Whether an object of this version is one that a write has replaced, while the watch did not show a newer one.
     pub(super) fn is_stale(&self, key: &Key, version: Option<&str>) -> bool {
         self.state.lock().is_stale(key, version)
     }

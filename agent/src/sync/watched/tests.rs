@@ -194,6 +194,28 @@ fn a_cached_version_is_stale_until_the_watch_catches_up() {
 }
 
 #[test]
+fn a_version_that_others_have_replaced_is_stale_but_what_follows_is_heard() {
+    let (watched, metrics) = (Watched::default(), Metrics::default());
+    let key = (String::from("a"), String::from("x"));
+    let show = |version: &str, generation| {
+        let mut object = at_version(version);
+        object.metadata.generation = Some(generation);
+        watched.note(Event::Apply(DeserializeGuard(Ok(object))), &metrics)
+    };
+    show("6", 1);
+    // A write upon it was refused with 409.
+    watched.replaced(&key, Some("6"), None);
+    assert!(watched.is_stale(&key, Some("6")));
+    assert_eq!(show("6", 1), None);
+    assert!(
+        watched.is_stale(&key, Some("6")),
+        "shown late, it is no newer"
+    );
+    assert_eq!(show("7", 2), Some(key.clone()), "the change of others");
+    assert!(!watched.is_stale(&key, Some("7")));
+}
+
+#[test]
 fn what_our_own_write_answered_is_known_before_the_watch_shows_it() {
     let (watched, metrics) = (Watched::default(), Metrics::default());
     let key = (String::from("a"), String::from("x"));
