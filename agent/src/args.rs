@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cli::conformance::ConformanceArgs;
 use crate::cli::template::TemplateArgs;
 
 /// Shortest interval at which stores are validated again.
@@ -30,6 +31,8 @@ pub enum Command {
     Agent(Box<AgentArgs>),
     /// Renders templates offline, from files, as the agent would.
     Template(Box<TemplateArgs>),
+    /// Checks that a provider server keeps the contract.
+    Conformance(Box<ConformanceArgs>),
 }
 
 /// What an agent process does.
@@ -356,7 +359,7 @@ mod tests {
     fn parse(arguments: &[&str]) -> Result<AgentArgs, clap::Error> {
         match Cli::try_parse_from(["latchkey", "agent"].iter().chain(arguments))?.command {
             Command::Agent(args) => Ok(*args),
-            Command::Template(_) => panic!("another command"),
+            _ => panic!("another command"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use latchkey::args::{self, AgentArgs, Cli, Command};
-use latchkey::cli::template;
+use latchkey::cli::{conformance, template};
 use latchkey::{logging, runtime};
 
 /// Exit code for a wrong configuration, as in sysexits(3).
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Agent(args) => run_agent(*args),
         Command::Template(args) => template::run(*args),
+        Command::Conformance(args) => conformance::run(*args),
     }
 }
 

@@ -26,6 +26,7 @@ mod tests;
 
 pub use breaker::{BreakerState, FAILURES_TO_OPEN, OPEN_TIME};
 pub use client::{Capability, Client, Health, Validation};
+pub(crate) use error::code_name;
 pub use error::{CallError, Cause, Method};
 pub use identities::{Identities, IdentityProblem};
 pub use metrics::ProviderMetrics;
@@ -33,4 +34,5 @@ pub use own::OwnIdentity;
 pub use pool::{Pool, PoolSettings};
 pub use retry::RetryPolicy;
 pub use source::{ProviderSource, Providers, Unreachable};
+pub(crate) use text::sanitise;
 pub use tokens::{TokenProblem, Tokens};

@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn opens_after_consecutive_failures_only() {
-        // PC-21.
+        // PC-21, X-122.
+        assert_eq!((FAILURES_TO_OPEN, OPEN_TIME), (5, Duration::from_secs(30)));
         let now = Instant::now();
         let breaker = Arc::new(Breaker::default());
         for _ in 0..3 {
@@ -196,6 +197,7 @@ mod tests {
 
     #[test]
     fn half_open_admits_exactly_one_probe() {
+        // PC-21, X-122: one success closes it.
         let now = Instant::now();
         let breaker = opened(now);
         assert!(

@@ -118,6 +118,9 @@ pub struct CallError {
     pub retry_after: Option<Duration>,
 }
 
+/// What servers say of a message above their limit: gRPC for Go, and tonic behind this project's servers.
+const TOO_LARGE: [&str; 2] = ["larger than max", "message length too large"];
+
 // === impl CallError ===
 
 impl CallError {
@@ -230,7 +233,7 @@ impl CallError {
                 code: Code::ResourceExhausted,
                 reason,
             } => {
-                !self.text.contains("larger than max")
+                !TOO_LARGE.iter().any(|text| self.text.contains(text))
                     && reason.as_deref() != Some("RESULT_TOO_LARGE")
             }
             Cause::Status { code, .. } => {
@@ -363,7 +366,8 @@ fn is_codec_text(text: &str) -> bool {
         || text.contains("invalid compression")
 }
 
-fn code_name(code: Code) -> &'static str {
+/// A code in the spelling of the gRPC specification.
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
