@@ -285,3 +285,6 @@ fn pushed(push: &Push) -> Operand {
         digest,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,7 +168,7 @@ fn fetch_answers_metadata_where_an_entry_has_any() {
 
 #[test]
 fn finds_take_the_greatest_version_as_text() {
-    // PC-11.
+    // PC-11, X-128.
     let values = values(vec![
         data("db/a", "ten", "v10"),
         data("db/a", "two", "v2"),
@@ -235,6 +235,7 @@ fn finds_take_the_greatest_version_as_text() {
 
 #[test]
 fn pushes_are_kept_apart_from_the_manifest() {
+    // PC-12, PC-13, X-128.
     let values = values(vec![data("spec", "v", ""), data("versioned", "v", "1")]).unwrap();
     let mut pushed = Pushed::new();
     let source: &[(&str, &[u8])] = &[("b", b"\xff"), ("a", b"1")];

@@ -47,6 +47,15 @@ fn credential_namespaces_follow_the_table_of_section_2_2() {
 }
 
 #[test]
+fn object_and_credentials_are_where_the_reference_says_and_the_caller_is_told() {
+    //
+    let context = context("provider-config-ns", "tenant", "ClusterSecretStore", None).unwrap();
+    assert_eq!(context.provider().namespace, "provider-config-ns");
+    assert_eq!(context.credential_scope().namespace(), "provider-config-ns");
+    assert_eq!(context.source_namespace(), "tenant");
+}
+
+#[test]
 fn a_namespaced_store_cannot_reach_another_namespace() {
     //
     for (cr, kind, auth) in [

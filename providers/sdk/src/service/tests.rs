@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::convert::{MAX_WARNING_BYTES, deadline};
+use super::convert::{MAX_WARNING_BYTES, deadline, find, remote_ref};
 use super::*;
-use crate::request::MAX_WARNINGS;
+use crate::request::{ConversionStrategy, Find, MAX_WARNINGS, MetadataPolicy, RemoteRef};
 
 #[test]
 fn deadlines_are_read_in_all_units() {
@@ -61,4 +61,73 @@ fn verdicts_go_on_the_wire_as_the_specification_says() {
             .iter()
             .all(|warning| warning.len() <= MAX_WARNING_BYTES)
     );
+}
+
+#[test]
+fn what_a_read_asks_for_arrives_as_it_was_sent() {
+    // all but the decoding strategy, which is the caller's work.
+    let read = |policy: &str| {
+        remote_ref(Some(wire::ExternalSecretDataRemoteRef {
+            key: "/App/Db ".into(),
+            version: "v 3".into(),
+            property: "a.b".into(),
+            decoding_strategy: "Base64".into(),
+            metadata_policy: policy.into(),
+        }))
+        .unwrap()
+    };
+    for (policy, expected) in [
+        ("", MetadataPolicy::None),
+        ("None", MetadataPolicy::None),
+        ("Fetch", MetadataPolicy::Fetch),
+    ] {
+        let expected = RemoteRef {
+            key: "/App/Db ".into(),
+            version: "v 3".into(),
+            property: "a.b".into(),
+            metadata_policy: expected,
+        };
+        assert_eq!(read(policy), expected, "{policy}");
+    }
+}
+
+#[test]
+fn what_a_search_asks_for_arrives_as_it_was_sent() {
+    // an empty path is none, and a name may match everything.
+    let tags = std::collections::BTreeMap::from([("env".to_owned(), "dev".to_owned())]);
+    let name = |regexp: &str| {
+        Some(wire::FindName {
+            regexp: regexp.into(),
+        })
+    };
+    for (sent, expected) in [
+        (wire::ExternalSecretFind::default(), Find::default()),
+        (
+            wire::ExternalSecretFind {
+                name: name(""),
+                ..Default::default()
+            },
+            Find {
+                name: Some(String::new()),
+                ..Find::default()
+            },
+        ),
+        (
+            wire::ExternalSecretFind {
+                path: "/App".into(),
+                name: name("^x"),
+                tags: tags.clone(),
+                conversion_strategy: "Unicode".into(),
+                decoding_strategy: "Auto".into(),
+            },
+            Find {
+                path: Some("/App".into()),
+                name: Some("^x".into()),
+                tags,
+                conversion_strategy: ConversionStrategy::Unicode,
+            },
+        ),
+    ] {
+        assert_eq!(find(Some(sent)).unwrap(), expected);
+    }
 }

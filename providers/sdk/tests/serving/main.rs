@@ -295,6 +295,94 @@ async fn malformed_requests_are_refused_before_the_provider() {
 }
 
 #[tokio::test]
+async fn what_a_request_lacks_is_said_in_upstreams_words() {
+    // X-116, provider-protocol.md 3: the payload first, then the namespace, then the reference.
+    let rig = Rig::start(ServiceLimits::default()).await;
+    let mut client = rig.client();
+    let refused = |status: Status, text: &str| {
+        assert_eq!(
+            (status.code(), reason(&status).as_str(), status.message()),
+            (Code::InvalidArgument, "INVALID_ARGUMENT", text)
+        );
+    };
+    const REMOTE: &str = "request or remote ref is nil";
+    const PUSH: &str = "request or push secret data is nil";
+    const FIND: &str = "request or find criteria is nil";
+    const SOURCE: &str = "source namespace is required";
+    const REFERENCE: &str = "provider reference is required";
+    // Payload, source namespace, reference.
+    const LACKS: [(bool, bool, bool); 3] = [
+        (false, false, false),
+        (true, false, false),
+        (true, true, false),
+    ];
+    for (has_payload, has_source, has_reference) in LACKS {
+        let source = if has_source { "s" } else { "" };
+        let provider_ref = has_reference.then(|| reference("s", "SecretStore"));
+        let expected = |payload: &'static str| match (has_payload, has_source) {
+            (false, _) => payload,
+            (true, false) => SOURCE,
+            (true, true) => REFERENCE,
+        };
+        let get = wire::GetSecretRequest {
+            remote_ref: has_payload.then(Default::default),
+            provider_ref: provider_ref.clone(),
+            source_namespace: source.into(),
+        };
+        let map = wire::GetSecretMapRequest {
+            remote_ref: get.remote_ref.clone(),
+            provider_ref: provider_ref.clone(),
+            source_namespace: source.into(),
+        };
+        let find = wire::GetAllSecretsRequest {
+            provider_ref: provider_ref.clone(),
+            find: has_payload.then(Default::default),
+            source_namespace: source.into(),
+        };
+        let push = wire::PushSecretRequest {
+            provider_ref: provider_ref.clone(),
+            push_secret_data: has_payload.then(Default::default),
+            source_namespace: source.into(),
+            ..Default::default()
+        };
+        let delete = wire::DeleteSecretRequest {
+            provider_ref: provider_ref.clone(),
+            remote_ref: has_payload.then(Default::default),
+            source_namespace: source.into(),
+        };
+        let exists = wire::SecretExistsRequest {
+            provider_ref,
+            remote_ref: delete.remote_ref.clone(),
+            source_namespace: source.into(),
+        };
+        refused(client.get_secret(get).await.unwrap_err(), expected(REMOTE));
+        refused(
+            client.get_secret_map(map).await.unwrap_err(),
+            expected(REMOTE),
+        );
+        refused(
+            client.get_all_secrets(find).await.unwrap_err(),
+            expected(FIND),
+        );
+        refused(client.push_secret(push).await.unwrap_err(), expected(PUSH));
+        refused(
+            client.delete_secret(delete).await.unwrap_err(),
+            expected(REMOTE),
+        );
+        refused(
+            client.secret_exists(exists).await.unwrap_err(),
+            expected(REMOTE),
+        );
+    }
+    let validate = client.validate(wire::ValidateRequest::default()).await;
+    refused(validate.unwrap_err(), REFERENCE);
+    let capabilities = client
+        .capabilities(wire::CapabilitiesRequest::default())
+        .await;
+    refused(capabilities.unwrap_err(), REFERENCE);
+}
+
+#[tokio::test]
 async fn namespaces_and_metadata_reach_the_provider() {
     // SB-11, SB-12.
     let rig = Rig::start(ServiceLimits::default()).await;

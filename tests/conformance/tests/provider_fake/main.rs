@@ -6,11 +6,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests may")]
 
+mod contract;
 mod control;
 mod process;
 mod reads;
 mod requests;
 mod rig;
+mod suite;
 mod writes;
 
 /// The server that the rig starts.

@@ -8,10 +8,13 @@
 #[path = "../provider_fake/rig.rs"]
 #[expect(dead_code, reason = "some of it is for stores only")]
 mod rig;
+#[path = "../provider_fake/suite.rs"]
+mod suite;
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
+use latchkey::cli::conformance::Verdict;
 use latchkey_proto::generator::v1 as wire;
 use latchkey_proto::generator::v1::generator_provider_client::GeneratorProviderClient;
 use latchkey_proto::provider::v1::CapabilitiesRequest;
@@ -305,6 +308,26 @@ fn pc_16_strangers_are_not_served_and_stores_are_not_spoken() -> Result<()> {
             .await
             .unwrap_err();
         ensure!(status.code() == Code::Unimplemented, "{status:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn pc_26_and_27_are_kept_as_the_command_for_providers_sees_it() -> Result<()> {
+    with_provider(async |provider| {
+        let stateful = json!({"data": {"token": "v"}, "stateful": {"enabled": true}});
+        configure(provider, "Password", "plain", &json!({})).await?;
+        configure(provider, "Fake", "stateful", &stateful).await?;
+        for object in ["Password/plain", "Fake/stateful"] {
+            let arguments = [
+                format!("--generator-ref={object}"),
+                format!("--source-namespace={}", provider.cx.namespace()),
+            ];
+            let report = suite::run(provider, &arguments).await?;
+            let passed = ["PC-15", "PC-16", "PC-26", "PC-27", "PC-31"];
+            ensure!(report.numbers(Verdict::Passed) == passed, "{report}");
+            ensure!(report.is_passed(), "{report}");
+        }
         Ok(())
     })
 }
