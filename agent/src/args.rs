@@ -184,7 +184,8 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_ENABLE_CLUSTER_STORE_RECONCILER", action = clap::ArgAction::Set, default_value_t = true)]
     pub enable_cluster_store_reconciler: bool,
 
-    /// Whether series about ExternalSecrets also have the labels app_kubernetes_io_*, from the labels of the object.
+    /// Whether series about ExternalSecrets, ClusterExternalSecrets, stores and generators also have the labels app_kubernetes_io_*,
+    /// from the labels of the object.
     #[arg(long, env = "LATCHKEY_ENABLE_EXTENDED_METRIC_LABELS", action = clap::ArgAction::Set, default_value_t = false)]
     pub enable_extended_metric_labels: bool,
 

@@ -6,9 +6,16 @@ pub mod args;
 pub mod certificates;
 pub mod cli;
 pub mod cluster_external_secrets;
+#[cfg(test)]
+#[path = "../../tests/documented.rs"]
+mod documented;
+#[cfg(test)]
+mod exposition;
 pub mod generators;
 pub mod leader;
 pub mod logging;
+mod object_labels;
+pub mod passes;
 pub mod providers;
 pub mod runtime;
 pub mod schedule;

@@ -205,11 +205,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
     let client = api_server::connect().await?;
     let mut registry = Registry::default();
     let health = Health::default();
-    registry.register(
-        "latchkey_build",
-        "Version of this agent",
-        Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-    );
+    register_build(&mut registry);
     let identity = process_identity(node_name.as_deref());
     let mut parts = Parts {
         stop: stop.clone(),
@@ -358,6 +354,15 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
     started.ok();
     info!(?roles, version = env!("CARGO_PKG_VERSION"), "agent started");
     parts.join().await
+}
+
+/// Registers the series that tells which version this is.
+pub(crate) fn register_build(registry: &mut Registry) {
+    registry.register(
+        "latchkey_build",
+        "Version of this agent",
+        Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+    );
 }
 
 /// Where the agent's own identity comes from.

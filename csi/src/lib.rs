@@ -14,6 +14,9 @@ pub mod config;
 #[cfg(test)]
 mod conformance;
 mod digest;
+#[cfg(test)]
+#[path = "../../tests/documented.rs"]
+mod documented;
 mod error;
 pub mod events;
 mod identity;

@@ -308,5 +308,6 @@ mod tests {
         ] {
             assert!(text.contains(series), "{series} is missing in\n{text}");
         }
+        crate::documented::assert_documented("CSI volumes", &text);
     }
 }

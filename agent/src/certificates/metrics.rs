@@ -90,6 +90,14 @@ impl Metrics {
         self.expiry.remove(&owner(namespace, service));
     }
 
+    /// Has one series of each name.
+    #[cfg(test)]
+    pub(crate) fn show_all(&self) {
+        self.ends("a", "x", 1);
+        self.rotated("a", "x", Reason::Created);
+        self.failed("a", "x");
+    }
+
     /// Forgets all ends, when another process takes over.
     pub(super) fn clear(&self) {
         self.ca_expiry.set(0);

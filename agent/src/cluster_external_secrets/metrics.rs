@@ -1,36 +1,41 @@
 //! The series of `externalsecret.md` 8.1 that concern ClusterExternalSecrets.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use latchkey_crds::conditions::{ConditionStatus, READY};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Object {
-    name: String,
-    namespace: String,
-}
+use crate::object_labels::{ConditionLabels, ObjectLabeler, ObjectLabels, STATES};
+use crate::passes::{Pass, Passes};
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Condition {
-    name: String,
-    namespace: String,
-    condition: &'static str,
-    status: &'static str,
-}
+/// Their label `namespace` is empty.
+const NOWHERE: &str = "";
 
 /// The series about ClusterExternalSecrets. Their labels name the object, as upstream's do; the namespace is empty.
 #[derive(Clone, Default)]
 pub struct Metrics {
-    conditions: Family<Condition, Gauge>,
-    duration: Family<Object, Gauge>,
+    conditions: Family<ConditionLabels, Gauge>,
+    duration: Family<ObjectLabels, Gauge>,
+    labels: ObjectLabeler,
+    passes: Passes,
 }
 
 // === impl Metrics ===
 
 impl Metrics {
+    /// Series whose labels are the extended sets, if `extended`. Passes are counted in `passes`, too, which the caller registers.
+    #[must_use]
+    pub fn new(extended: bool, passes: Passes) -> Self {
+        Self {
+            labels: ObjectLabeler::new(extended),
+            passes,
+            ..Self::default()
+        }
+    }
+
     /// Registers the series.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
@@ -45,31 +50,57 @@ impl Metrics {
         );
     }
 
+    /// Takes note of the object's labels, before a pass over it. Series with outdated ones go.
+    pub(super) fn describe(&self, name: &str, labels: Option<&BTreeMap<String, String>>) {
+        self.labels
+            .describe(NOWHERE, name, labels, || self.remove(name));
+    }
+
+    /// A pass begins.
+    pub(super) fn begin(&self) -> Pass<'_> {
+        self.passes.begin("clusterexternalsecret")
+    }
+
     /// The Ready condition that an object has. Unlike upstream's, the series tell failures too (D-14).
     pub(super) fn ready(&self, name: &str, ready: bool) {
-        for (status, holds) in [("True", ready), ("False", !ready)] {
+        for state in STATES {
             self.conditions
-                .get_or_create(&condition(name, status))
-                .set(i64::from(holds));
+                .get_or_create(&self.labels.condition(NOWHERE, name, READY, state))
+                .set(i64::from(ready == (state == ConditionStatus::True)));
         }
     }
 
     pub(super) fn took(&self, name: &str, duration: Duration) {
         let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-        self.duration.get_or_create(&object(name)).set(nanoseconds);
+        self.duration
+            .get_or_create(&self.labels.object(NOWHERE, name))
+            .set(nanoseconds);
     }
 
     /// Forgets an object that is gone.
     pub(super) fn gone(&self, name: &str) {
-        for status in ["True", "False"] {
-            self.conditions.remove(&condition(name, status));
+        self.remove(name);
+        self.labels.forget(NOWHERE, name);
+    }
+
+    fn remove(&self, name: &str) {
+        for state in STATES {
+            self.conditions
+                .remove(&self.labels.condition(NOWHERE, name, READY, state));
         }
-        self.duration.remove(&object(name));
+        self.duration.remove(&self.labels.object(NOWHERE, name));
     }
 
     /// Forgets all objects when the result is dropped: another replica may lead from then on, and what this one says is old.
     pub(super) fn while_leading(&self) -> WhileLeading {
         WhileLeading(self.clone())
+    }
+
+    /// Has one series of each name.
+    #[cfg(test)]
+    pub(crate) fn show_all(&self) {
+        self.took("x", Duration::from_millis(1));
+        self.ready("x", true);
     }
 }
 
@@ -80,22 +111,7 @@ impl Drop for WhileLeading {
     fn drop(&mut self) {
         self.0.conditions.clear();
         self.0.duration.clear();
-    }
-}
-
-fn object(name: &str) -> Object {
-    Object {
-        name: name.to_owned(),
-        namespace: String::new(),
-    }
-}
-
-fn condition(name: &str, status: &'static str) -> Condition {
-    Condition {
-        name: name.to_owned(),
-        namespace: String::new(),
-        condition: "Ready",
-        status,
+        self.0.labels.clear();
     }
 }
 
@@ -103,34 +119,67 @@ fn condition(name: &str, status: &'static str) -> Condition {
 mod tests {
     use super::*;
 
+    /// What is exposed, without comments and in order.
+    fn shown(metrics: &Metrics) -> Vec<String> {
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let mut lines: Vec<_> = lines.map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
     #[test]
     fn series_have_the_names_of_upstream_and_vanish_with_their_object() {
         // externalsecret.md 8.1, E232, D-14
-        let (metrics, mut registry) = (Metrics::default(), Registry::default());
-        metrics.register(&mut registry);
-        let text = || {
-            let mut text = String::new();
-            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-            text
-        };
+        let metrics = Metrics::default();
+        let duration =
+            r#"clusterexternalsecret_reconcile_duration{name="x",namespace=""} 3000"#.to_owned();
         let ready = |status: &str, value: u8| {
             format!(
-                "clusterexternalsecret_status_condition{{name=\"x\",namespace=\"\",condition=\"Ready\",status=\"{status}\"}} {value}\n"
+                "clusterexternalsecret_status_condition{{name=\"x\",namespace=\"\",condition=\"Ready\",status=\"{status}\"}} {value}"
             )
         };
         metrics.took("x", Duration::from_micros(3));
-        metrics.ready("x", true);
-        assert!(text().contains(&ready("True", 1)) && text().contains(&ready("False", 0)));
-        assert!(text().contains(
-            "clusterexternalsecret_reconcile_duration{name=\"x\",namespace=\"\"} 3000\n"
-        ));
-        metrics.ready("x", false);
-        assert!(text().contains(&ready("True", 0)) && text().contains(&ready("False", 1)));
+        assert_eq!(shown(&metrics), std::slice::from_ref(&duration));
+        for (is_ready, when_true, when_false) in [(true, 1, 0), (false, 0, 1)] {
+            metrics.ready("x", is_ready);
+            let expected = [
+                duration.clone(),
+                ready("False", when_false),
+                ready("True", when_true),
+            ];
+            assert_eq!(shown(&metrics), expected, "{is_ready}");
+        }
         metrics.gone("x");
-        assert!(!text().contains("name=\"x\""), "{}", text());
+        assert_eq!(shown(&metrics), [""; 0]);
         let leading = metrics.while_leading();
-        metrics.ready("x", true);
+        metrics.show_all();
         drop(leading);
-        assert!(!text().contains("name=\"x\""), "{}", text());
+        assert_eq!(shown(&metrics), [""; 0]);
+    }
+
+    #[test]
+    fn series_have_the_labels_of_their_object_if_wanted() {
+        // externalsecret.md 8.1, E230, E231
+        let metrics = Metrics::new(true, Passes::default());
+        let labels = |value: &str| {
+            BTreeMap::from([("app.kubernetes.io/part-of".to_owned(), value.to_owned())])
+        };
+        let of = |value: &str| {
+            let label = format!("app_kubernetes_io_part_of=\"{value}\"");
+            let lines = shown(&metrics).into_iter();
+            lines.filter(|line| line.contains(&label)).count()
+        };
+        metrics.describe("x", Some(&labels("one")));
+        metrics.show_all();
+        assert_eq!((of("one"), shown(&metrics).len()), (3, 3));
+        metrics.describe("x", Some(&labels("two")));
+        metrics.show_all();
+        assert_eq!((of("two"), shown(&metrics).len()), (3, 3));
+        metrics.gone("x");
+        assert_eq!(shown(&metrics), [""; 0]);
     }
 }

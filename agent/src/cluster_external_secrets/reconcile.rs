@@ -24,6 +24,7 @@ use super::plan::{self, Outcome, Selection, Step};
 use super::requests::{Problem, bounded};
 use super::watched::{Namespaces, Owned, Settled};
 use super::{FIELD_MANAGER, Guarded, Metrics, name_of};
+use crate::passes::PassResult;
 
 /// The most namespaces that a pass works on at once.
 const PARALLEL: usize = 8;
@@ -60,6 +61,8 @@ pub(super) async fn reconcile(
     let name = name_of(&object);
     let span = info_span!("spread", name);
     let begin = Instant::now();
+    let pass = context.metrics.begin();
+    context.metrics.describe(&name, Some(object.labels()));
     let ended = async {
         match &object.0 {
             Ok(_) => context.pass(&name).await.unwrap_or_else(|problem| {
@@ -75,6 +78,11 @@ pub(super) async fn reconcile(
     };
     let ended = ended.instrument(span).await;
     context.metrics.took(&name, begin.elapsed());
+    pass.end(match &ended {
+        Ended::Again => PassResult::Error,
+        Ended::Well(Some(_)) => PassResult::RequeueAfter,
+        Ended::Well(None) | Ended::Gone => PassResult::Success,
+    });
     let pause = match ended {
         Ended::Well(pause) => {
             context.backoff.forget(&name);

@@ -15,6 +15,12 @@ use super::error::{CallError, Method};
 /// Bounds of the duration histogram, in seconds.
 const DURATIONS: [f64; 9] = [0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
+/// Bounds of the ages of connections, in seconds.
+const AGES: [f64; 6] = [60.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0];
+
+/// Bounds of the times without use, in seconds.
+const IDLE_TIMES: [f64; 6] = [30.0, 60.0, 120.0, 300.0, 600.0, 900.0];
+
 /// All series. Clones share them.
 #[derive(Clone)]
 pub struct ProviderMetrics {
@@ -32,6 +38,8 @@ pub struct ProviderMetrics {
     pub(crate) misses: Family<PoolLabels, Counter>,
     pub(crate) connection_errors: Family<PoolLabels, Counter>,
     pub(crate) evictions: Family<EvictionLabels, Counter>,
+    ages: Family<PoolLabels, Histogram, fn() -> Histogram>,
+    idle_times: Family<PoolLabels, Histogram, fn() -> Histogram>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -102,6 +110,8 @@ impl Default for ProviderMetrics {
             misses: Family::default(),
             connection_errors: Family::default(),
             evictions: Family::default(),
+            ages: Family::new_with_constructor(|| Histogram::new(AGES)),
+            idle_times: Family::new_with_constructor(|| Histogram::new(IDLE_TIMES)),
         }
     }
 }
@@ -179,6 +189,16 @@ impl ProviderMetrics {
             "Connections that left the pool",
             self.evictions.clone(),
         );
+        registry.register(
+            "grpc_connection_age_seconds",
+            "Ages of the pooled connections, sampled at each round of maintenance",
+            self.ages.clone(),
+        );
+        registry.register(
+            "grpc_connection_idle_seconds",
+            "Times since the last use of the pooled connections, sampled at each round of maintenance",
+            self.idle_times.clone(),
+        );
     }
 
     pub(crate) fn observe(
@@ -234,6 +254,15 @@ impl ProviderMetrics {
             .set(state.as_number());
     }
 
+    /// A connection was seen in a round of maintenance.
+    pub(crate) fn sampled(&self, target: &str, age: Duration, unused: Duration) {
+        let labels = PoolLabels::of(target);
+        self.ages.get_or_create(&labels).observe(age.as_secs_f64());
+        self.idle_times
+            .get_or_create(&labels)
+            .observe(unused.as_secs_f64());
+    }
+
     pub(crate) fn expiry(&self, target: &str, expiry: latchkey_transport::Expiry) {
         for (cert, end) in [("ca", expiry.authority), ("client", expiry.certificate)] {
             let seconds = end
@@ -247,6 +276,41 @@ impl ProviderMetrics {
                 .get_or_create(&labels)
                 .set(i64::try_from(seconds).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Has one series of each name.
+    #[cfg(test)]
+    pub(crate) fn show_all(&self) {
+        use super::error::Cause;
+        let target = "p.a.svc:8080";
+        let error = CallError {
+            method: Method::GetSecret,
+            cause: Cause::Timeout,
+            text: String::new(),
+            retry_after: None,
+        };
+        self.observe(target, Method::GetSecret, Duration::ZERO, Some(&error));
+        self.retried(target, Method::GetSecret);
+        self.breaker(target, BreakerState::Closed);
+        let end = std::time::SystemTime::UNIX_EPOCH;
+        self.expiry(
+            target,
+            latchkey_transport::Expiry {
+                certificate: end,
+                authority: end,
+            },
+        );
+        for gauge in [&self.active, &self.idle, &self.total] {
+            drop(gauge.get_or_create(&PoolLabels::of(target)));
+        }
+        for counter in [&self.hits, &self.misses, &self.connection_errors] {
+            drop(counter.get_or_create(&PoolLabels::of(target)));
+        }
+        self.sampled(target, Duration::ZERO, Duration::ZERO);
+        drop(
+            self.evictions
+                .get_or_create(&EvictionLabels::of(target, "idle_timeout")),
+        );
     }
 
     /// Forgets the gauges of a provider that nothing connects to any more.

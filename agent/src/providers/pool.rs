@@ -212,6 +212,12 @@ impl Pool {
             let (active, idle) = counts.entry(entry.target.clone()).or_default();
             *(if is_used { active } else { idle }) += 1;
             metrics.breaker(&entry.target, entry.breaker.state());
+            let used = *entry.used.lock();
+            metrics.sampled(
+                &entry.target,
+                now.duration_since(entry.created),
+                now.duration_since(used),
+            );
             true
         });
         for target in gone.iter().filter(|target| !counts.contains_key(*target)) {

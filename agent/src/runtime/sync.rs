@@ -17,6 +17,7 @@ use crate::certificates::{self, Controller};
 use crate::cluster_external_secrets;
 use crate::generators::states::Collector;
 use crate::leader::{self, Election};
+use crate::passes::Passes;
 use crate::providers::{ProviderSource, Providers};
 use crate::shards::{self, Ownership, Shards};
 use crate::stores::validation::{self, StoreMetrics, Validator};
@@ -37,7 +38,7 @@ pub(super) struct Settings {
     pub(super) controller_class: String,
     /// Whether anything is done about ClusterSecretStores.
     pub(super) cluster_stores: bool,
-    /// Whether series about ExternalSecrets have the extended labels.
+    /// Whether series about objects have the extended labels.
     pub(super) extended_metric_labels: bool,
     /// Whether ClusterExternalSecrets are handled, provided that the agent looks at all namespaces.
     pub(super) cluster_external_secrets: bool,
@@ -108,7 +109,9 @@ impl Sync {
             metrics.register(registry);
             Controller::new(client.clone(), settings, metrics)
         });
-        let store_metrics = StoreMetrics::default();
+        let passes = Passes::default();
+        passes.register(registry);
+        let store_metrics = StoreMetrics::new(extended_metric_labels, passes.clone());
         store_metrics.register(registry);
         let validation = validation::Settings {
             interval: store_requeue_interval,
@@ -121,7 +124,7 @@ impl Sync {
             validation,
             store_metrics,
         );
-        let metrics = sync::Metrics::new(extended_metric_labels);
+        let metrics = sync::Metrics::new(extended_metric_labels, passes.clone());
         metrics.register(registry);
         let stores_known = StoreCache::default();
         let recoveries = providers.pool.recoveries();
@@ -148,6 +151,7 @@ impl Sync {
         let spread = spread(
             cluster_external_secrets,
             secrets.config.namespace.as_deref(),
+            || cluster_external_secrets::Metrics::new(extended_metric_labels, passes),
         );
         if let Some(metrics) = &spread {
             metrics.register(registry);
@@ -211,9 +215,13 @@ impl Sync {
 
 /// The series of ClusterExternalSecrets, or `None` if they are left alone. They concern all namespaces, so that an agent that looks
 /// at one cannot handle them.
-fn spread(enabled: bool, namespace: Option<&str>) -> Option<cluster_external_secrets::Metrics> {
+fn spread(
+    enabled: bool,
+    namespace: Option<&str>,
+    metrics: impl FnOnce() -> cluster_external_secrets::Metrics,
+) -> Option<cluster_external_secrets::Metrics> {
     match (enabled, namespace) {
-        (true, None) => return Some(cluster_external_secrets::Metrics::default()),
+        (true, None) => return Some(metrics()),
         (true, Some(namespace)) => {
             info!(
                 "ClusterExternalSecrets are not handled: this agent looks at namespace {namespace} only"

@@ -22,6 +22,7 @@ use super::record::ready;
 use super::target::{self, RequestError, TargetSecret, bounded};
 use super::watched::{Watched, key};
 use super::{Config, Guarded, Metrics, names, references};
+use crate::passes::PassResult;
 use crate::schedule::Next;
 use crate::stores::CachedReader;
 
@@ -73,6 +74,7 @@ pub(super) async fn reconcile<S: Source + 'static>(
     let span = info_span!("sync", namespace = key.0, name = key.1);
     let begin = Instant::now();
     let labels = object.meta().labels.as_ref();
+    let pass = context.metrics.begin();
     context.metrics.describe(&key.0, &key.1, labels);
     context.metrics.called(&key.0, &key.1);
     let next = async {
@@ -80,9 +82,11 @@ pub(super) async fn reconcile<S: Source + 'static>(
             Ok(external_secret) => context.try_pass(&key, external_secret).await,
             Err(invalid) => context.pass_over(&key, invalid).await,
         };
-        context.conclude(&key, result)
+        let has_failed = !matches!(result, Ok(Ended::Well(_)));
+        (context.conclude(&key, result), has_failed)
     };
-    let next = next.instrument(span).await;
+    let (next, has_failed) = next.instrument(span).await;
+    pass.end(PassResult::of(has_failed, matches!(next, Next::After(_))));
     context.metrics.took(&key.0, &key.1, begin.elapsed());
     context.watched.end_pass(&key, &context.metrics);
     next

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::decide;
 use super::ladder::{Finding, examine};
 use super::metrics::StoreMetrics;
+use crate::passes::PassResult;
 use crate::providers::Providers;
 use crate::stores::objects::{self, Change};
 use crate::stores::{Store, StoreCache, StoreKey};
@@ -324,10 +325,17 @@ impl Shared {
             self.forget(key);
             return Ok(Action::await_change());
         }
+        let pass = self.metrics.begin(key);
         let start = Instant::now();
         let finding = examine(&self.providers, &store).await;
-        self.write(object, &store, &finding).await?;
+        if let Err(error) = self.write(object, &store, &finding).await {
+            pass.end(PassResult::Error);
+            return Err(error);
+        }
+        self.metrics.describe(key, object.meta().labels.as_ref());
         self.metrics.set(key, finding.status, start.elapsed());
+        let has_failed = finding.status != ConditionStatus::True;
+        pass.end(PassResult::of(has_failed, true));
         let failures = if finding.status == ConditionStatus::True {
             self.failures.lock().remove(key);
             0

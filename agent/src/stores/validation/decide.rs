@@ -97,7 +97,6 @@ mod tests {
 
     use super::{Finding, next_pass, next_status, pause};
     use crate::stores::Store;
-    use crate::stores::validation::StoreMetrics;
 
     fn store() -> Store {
         let object = json!({
@@ -215,32 +214,5 @@ mod tests {
         assert_eq!(status.capabilities, Some(Capabilities::ReadOnly));
         assert_eq!(status.conditions.len(), 1);
         assert_eq!(status.conditions[0].status, ConditionStatus::False);
-    }
-
-    #[test]
-    fn series_follow_the_condition_and_go_with_the_store() {
-        let metrics = StoreMetrics::default();
-        let mut registry = prometheus_client::registry::Registry::default();
-        metrics.register(&mut registry);
-        let text = |registry: &prometheus_client::registry::Registry| {
-            let mut text = String::new();
-            prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
-            text
-        };
-        let key = store().key;
-        metrics.set(&key, ConditionStatus::True, Duration::from_millis(1));
-        metrics.set(&key, ConditionStatus::False, Duration::from_millis(2));
-        let shown = text(&registry);
-        let series = "secretstore_status_condition{name=\"bao\",namespace=\"team-a\",condition=\"Ready\",status=";
-        assert!(shown.contains(&format!("{series}\"True\"}} 0")), "{shown}");
-        assert!(shown.contains(&format!("{series}\"False\"}} 1")), "{shown}");
-        assert!(
-            shown.contains(
-                "secretstore_reconcile_duration{name=\"bao\",namespace=\"team-a\"} 2000000"
-            ),
-            "{shown}"
-        );
-        metrics.forget(&key);
-        assert!(!text(&registry).contains("bao"));
     }
 }

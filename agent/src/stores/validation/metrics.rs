@@ -1,13 +1,15 @@
 //! Series about stores and generators, under upstream's names (externalsecret.md 8.1).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use latchkey_crds::conditions::ConditionStatus;
-use prometheus_client::encoding::EncodeLabelSet;
+use latchkey_crds::conditions::{ConditionStatus, READY};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::object_labels::{ConditionLabels, ObjectLabeler, ObjectLabels, STATES};
+use crate::passes::{Pass, Passes};
 use crate::stores::StoreKey;
 
 /// All series. Clones share them.
@@ -17,82 +19,107 @@ pub struct StoreMetrics {
     cluster: Series,
     generator: Series,
     cluster_generator: Series,
+    passes: Passes,
 }
 
+/// The series of one kind.
 #[derive(Clone, Default)]
 struct Series {
     condition: Family<ConditionLabels, Gauge>,
-    duration: Family<StoreLabels, Gauge>,
+    duration: Family<ObjectLabels, Gauge>,
+    labels: ObjectLabeler,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StoreLabels {
-    name: String,
-    namespace: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConditionLabels {
-    name: String,
-    namespace: String,
-    condition: &'static str,
-    status: &'static str,
-}
+// === impl StoreMetrics ===
 
 impl StoreMetrics {
+    /// Series whose labels are the extended sets, if `extended`. Passes are counted in `passes`, too, which the caller registers.
+    #[must_use]
+    pub fn new(extended: bool, passes: Passes) -> Self {
+        Self {
+            passes,
+            namespaced: Series::new(extended),
+            cluster: Series::new(extended),
+            generator: Series::new(extended),
+            cluster_generator: Series::new(extended),
+        }
+    }
+
     /// Registers the series.
     pub fn register(&self, registry: &mut Registry) {
-        for (prefix, series) in [
-            ("secretstore", &self.namespaced),
-            ("clustersecretstore", &self.cluster),
-            ("generator", &self.generator),
-            ("clustergenerator", &self.cluster_generator),
-        ] {
+        for (prefix, series) in self.by_prefix() {
             registry.register(
                 format!("{prefix}_status_condition"),
-                "The condition that a store has now is 1",
+                "1 for the condition that a store or generator has, 0 for its opposite",
                 series.condition.clone(),
             );
             registry.register(
                 format!("{prefix}_reconcile_duration"),
-                "Nanoseconds that the last pass took",
+                "Duration of the last pass over a store or generator in nanoseconds",
                 series.duration.clone(),
             );
         }
     }
 
-    pub(super) fn set(&self, key: &StoreKey, status: ConditionStatus, time: Duration) {
+    /// Takes note of the object's labels, before what was found is set. Series with outdated ones go.
+    pub(super) fn describe(&self, key: &StoreKey, labels: Option<&BTreeMap<String, String>>) {
         let series = self.of(key);
-        for other in [ConditionStatus::True, ConditionStatus::False] {
-            let gauge = series.condition.get_or_create_owned(&condition(key, other));
-            gauge.set(i64::from(other == status));
+        series
+            .labels
+            .describe(&key.namespace, &key.name, labels, || series.remove(key));
+    }
+
+    /// A pass over a store or generator begins.
+    pub(super) fn begin(&self, key: &StoreKey) -> Pass<'_> {
+        self.passes
+            .begin(match (key.is_generator(), key.is_cluster()) {
+                (false, false) => "secretstore",
+                (false, true) => "clustersecretstore",
+                (true, false) => "generator",
+                (true, true) => "clustergenerator",
+            })
+    }
+
+    pub(super) fn set(&self, key: &StoreKey, status: ConditionStatus, time: Duration) {
+        let Series {
+            condition,
+            duration,
+            labels,
+        } = self.of(key);
+        let (namespace, name) = (&*key.namespace, &*key.name);
+        for state in STATES {
+            condition
+                .get_or_create(&labels.condition(namespace, name, READY, state))
+                .set(i64::from(state == status));
         }
         let nanoseconds = i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        series
-            .duration
-            .get_or_create_owned(&labels(key))
+        duration
+            .get_or_create(&labels.object(namespace, name))
             .set(nanoseconds);
     }
 
     pub(super) fn forget(&self, key: &StoreKey) {
         let series = self.of(key);
-        for status in [ConditionStatus::True, ConditionStatus::False] {
-            series.condition.remove(&condition(key, status));
-        }
-        series.duration.remove(&labels(key));
+        series.remove(key);
+        series.labels.forget(&key.namespace, &key.name);
     }
 
     /// Another replica may lead from here on.
     pub(super) fn clear(&self) {
-        for series in [
-            &self.namespaced,
-            &self.cluster,
-            &self.generator,
-            &self.cluster_generator,
-        ] {
+        for (_, series) in self.by_prefix() {
             series.condition.clear();
             series.duration.clear();
+            series.labels.clear();
         }
+    }
+
+    fn by_prefix(&self) -> [(&'static str, &Series); 4] {
+        [
+            ("secretstore", &self.namespaced),
+            ("clustersecretstore", &self.cluster),
+            ("generator", &self.generator),
+            ("clustergenerator", &self.cluster_generator),
+        ]
     }
 
     fn of(&self, key: &StoreKey) -> &Series {
@@ -103,20 +130,121 @@ impl StoreMetrics {
             (true, true) => &self.cluster_generator,
         }
     }
-}
 
-fn labels(key: &StoreKey) -> StoreLabels {
-    StoreLabels {
-        name: key.name.clone(),
-        namespace: key.namespace.clone(),
+    /// Has one series of each name.
+    #[cfg(test)]
+    pub(crate) fn show_all(&self) {
+        for key in [
+            StoreKey::namespaced("a", "x"),
+            StoreKey::cluster("x"),
+            StoreKey::generator("a", "x"),
+            StoreKey::cluster_generator("x"),
+        ] {
+            self.set(&key, ConditionStatus::True, Duration::from_millis(1));
+        }
     }
 }
 
-fn condition(key: &StoreKey, status: ConditionStatus) -> ConditionLabels {
-    ConditionLabels {
-        name: key.name.clone(),
-        namespace: key.namespace.clone(),
-        condition: latchkey_crds::conditions::READY,
-        status: status.as_str(),
+// === impl Series ===
+
+impl Series {
+    fn new(extended: bool) -> Self {
+        Self {
+            labels: ObjectLabeler::new(extended),
+            ..Self::default()
+        }
+    }
+
+    fn remove(&self, key: &StoreKey) {
+        let (namespace, name) = (&*key.namespace, &*key.name);
+        for state in STATES {
+            let labels = self.labels.condition(namespace, name, READY, state);
+            self.condition.remove(&labels);
+        }
+        self.duration.remove(&self.labels.object(namespace, name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is exposed, without comments and in order.
+    fn shown(metrics: &StoreMetrics) -> Vec<String> {
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let mut lines: Vec<_> = lines.map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    /// The kinds, their prefixes, and the namespace that the series of each have.
+    fn kinds() -> [(StoreKey, &'static str, &'static str); 4] {
+        [
+            (StoreKey::namespaced("a", "x"), "secretstore", "a"),
+            (StoreKey::cluster("x"), "clustersecretstore", ""),
+            (StoreKey::generator("a", "x"), "generator", "a"),
+            (StoreKey::cluster_generator("x"), "clustergenerator", ""),
+        ]
+    }
+
+    #[test]
+    fn series_follow_the_condition_and_go_with_the_store() {
+        // externalsecret.md 8.1, E233
+        let metrics = StoreMetrics::default();
+        for (key, prefix, namespace) in kinds() {
+            for (status, when_true, when_false) in [
+                (ConditionStatus::True, 1, 0),
+                (ConditionStatus::False, 0, 1),
+                (ConditionStatus::True, 1, 0),
+            ] {
+                metrics.set(&key, status, Duration::from_millis(2));
+                let object = format!("name=\"x\",namespace=\"{namespace}\"");
+                let condition = |status: &str, value: u8| {
+                    format!(
+                        "{prefix}_status_condition{{{object},condition=\"Ready\",status=\"{status}\"}} {value}"
+                    )
+                };
+                let expected = [
+                    format!("{prefix}_reconcile_duration{{{object}}} 2000000"),
+                    condition("False", when_false),
+                    condition("True", when_true),
+                ];
+                assert_eq!(shown(&metrics), expected, "{key} {status:?}");
+            }
+            metrics.forget(&key);
+            assert_eq!(shown(&metrics), [""; 0], "{key}");
+        }
+        metrics.show_all();
+        metrics.clear();
+        assert_eq!(shown(&metrics), [""; 0]);
+    }
+
+    #[test]
+    fn series_have_the_labels_of_their_object_if_wanted() {
+        // externalsecret.md 8.1, E230, E231
+        let metrics = StoreMetrics::new(true, Passes::default());
+        let labels =
+            |value: &str| BTreeMap::from([("app.kubernetes.io/name".to_owned(), value.to_owned())]);
+        let of = |value: &str| {
+            let label = format!("app_kubernetes_io_name=\"{value}\"");
+            let lines = shown(&metrics).into_iter();
+            lines.filter(|line| line.contains(&label)).count()
+        };
+        for (key, prefix, _) in kinds() {
+            for value in ["one", "two"] {
+                metrics.describe(&key, Some(&labels(value)));
+                metrics.set(&key, ConditionStatus::False, Duration::ZERO);
+                let lines = shown(&metrics);
+                assert_eq!((of(value), lines.len()), (3, 3), "{key}: {lines:?}");
+                let own = |line: &String| line.starts_with(&format!("{prefix}_"));
+                assert!(lines.iter().all(own), "{lines:?}");
+            }
+            metrics.forget(&key);
+            assert_eq!(shown(&metrics), [""; 0], "{key}");
+        }
     }
 }

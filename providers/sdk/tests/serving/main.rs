@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests may")]
 
+#[path = "../../../../tests/documented.rs"]
+mod documented;
 mod pki;
 
 use std::sync::Arc;
@@ -640,6 +642,11 @@ async fn the_admin_server_tells_health_and_series_without_values() {
         assert!(text.contains(series), "{series} is not in\n{text}");
     }
     assert!(!text.contains(CANARY));
+    let call = rig.metrics.api_call("P", "Get", async { Ok(()) });
+    call.await.unwrap();
+    let (_, text) = rig.http("/metrics").await;
+    let exposition = &text[text.find("# HELP").unwrap()..];
+    documented::assert_documented("Provider servers", exposition);
     assert_eq!(rig.http("/other").await.0, 404);
 }
 
