@@ -395,14 +395,17 @@ mod tests {
 
     #[test]
     fn validation_intervals_are_zero_or_more() {
-        // pushsecret-and-stores.md B2, X-091 (all but whole seconds, which only v1 takes)
-        assert_eq!(validation_interval(None), Ok(None));
-        assert_eq!(validation_interval(Some("0s")), Ok(None));
-        assert_eq!(
-            validation_interval(Some("90s")),
-            Ok(Some(Duration::from_secs(90)))
-        );
-        for bad in ["nonsense", "-5m", "10"] {
+        // pushsecret-and-stores.md B2, X-091; externalsecret.md E225 (all but whole seconds, which only v1 takes)
+        for none in [None, Some("0s"), Some("0")] {
+            assert_eq!(validation_interval(none), Ok(None), "{none:?}");
+        }
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h", 3600)] {
+            assert_eq!(
+                validation_interval(Some(text)),
+                Ok(Some(Duration::from_secs(seconds)))
+            );
+        }
+        for bad in ["nonsense", "-5m", "-5", "10", "300"] {
             assert!(validation_interval(Some(bad)).is_err(), "{bad}");
         }
     }

@@ -6,6 +6,7 @@ mod generators;
 mod identities;
 mod kept;
 mod ladder;
+mod pool;
 mod server;
 mod source;
 mod tokens;

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn broken_expression_is_an_error_with_its_text() {
-        //
+        // X-090; externalsecret.md E224
         let broken = conditions(json!([{"namespaceRegexes": ["(", "[a"]}]));
         let error = admit(&broken, "dev-x", &BTreeMap::new()).unwrap_err();
         assert!(
@@ -238,6 +238,20 @@ mod tests {
             error.to_string(),
             "failed to compile regex (: unclosed group"
         );
-        assert_eq!(violations(&broken).len(), 2);
+        let several = conditions(json!([
+            {"namespaceRegexes": [".*", "("]},
+            {"namespaces": ["a"]},
+            {"namespaceRegexes": ["[a", "*"]},
+        ]));
+        let found = violations(&several);
+        let places = [
+            "spec.conditions[0].namespaceRegexes: failed to compile regex (: ",
+            "spec.conditions[2].namespaceRegexes: failed to compile regex [a: ",
+            "spec.conditions[2].namespaceRegexes: failed to compile regex *: ",
+        ];
+        assert_eq!(found.len(), places.len(), "{found:?}");
+        for (found, place) in found.iter().zip(places) {
+            assert!(found.starts_with(place), "{found}");
+        }
     }
 }

@@ -213,6 +213,14 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_a_namespace_never_reads_in_another_whoever_asks() {
+        // X-100, SB-02: no caller of another namespace gets that far (SB-01)
+        let target = for_caller(&namespaced(json!({}), json!({})), "team-b");
+        assert_eq!(target.provider_ref.namespace, "team-a");
+        assert_eq!(target.provider_ref.store_ref_kind, "SecretStore");
+    }
+
+    #[test]
     fn reference_is_passed_through_with_its_default() {
         let target = for_caller(&namespaced(json!({}), json!({})), "team-a");
         assert_eq!(

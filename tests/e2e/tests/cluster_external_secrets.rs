@@ -104,6 +104,17 @@ fn ces_follows_selectors_names_labels_and_edits() -> Result<()> {
         } }))
         .await?;
         rig.listed(&[&a, &b, &c], &[]).await?;
+        // Nothing is told by events (8.2).
+        let about = format!("--field-selector=involvedObject.name={}", rig.id);
+        let events = [
+            "get",
+            "events",
+            "--all-namespaces",
+            &about,
+            "--output=jsonpath={.items[?(@.involvedObject.kind==\"ClusterExternalSecret\")].reason}",
+        ];
+        let told = rig.cx.kubectl(&events).await?;
+        ensure!(told.is_empty(), "{told}");
         rig.change(json!({ "spec": { "namespaces": null, "namespaceSelector": null, "namespaceSelectors": [] } }))
             .await?;
         rig.listed(&[], &[]).await?;

@@ -1,5 +1,7 @@
 //! The controller that turns ExternalSecrets into Secrets, against a real API server (`externalsecret.md` 2 and 9).
 
+#[path = "sync_controller/classes.rs"]
+mod classes;
 #[path = "sync_controller/deletion.rs"]
 mod deletion;
 #[path = "sync_controller/generators.rs"]

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod targets;
+
 /// Objects by `<kind word>/<name>`; an absent one does not exist.
 #[derive(Default)]
 pub(super) struct Objects {

@@ -1,4 +1,4 @@
-//! Deadlines, retries, breaker, fall-back and pool.
+//! Deadlines, retries, breaker and fall-back.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,7 +7,6 @@ use std::time::Duration;
 use latchkey_engine::source::FailureClass;
 use latchkey_proto::provider::v1::ExternalSecretDataRemoteRef;
 use latchkey_transport::ConnectError;
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -17,14 +16,14 @@ use crate::providers::{Cause, FAILURES_TO_OPEN, Pool, PoolSettings, ProviderMetr
 use crate::stores::wire::Target;
 use crate::stores::{RetryOverride, Usable};
 
-fn remote() -> ExternalSecretDataRemoteRef {
+pub(super) fn remote() -> ExternalSecretDataRemoteRef {
     ExternalSecretDataRemoteRef {
         key: "db".into(),
         ..Default::default()
     }
 }
 
-fn target() -> Target {
+pub(super) fn target() -> Target {
     Target {
         provider_ref: Default::default(),
         source_namespace: "team-a".into(),
@@ -41,7 +40,7 @@ fn usable(provider: &Provider) -> Usable {
     }
 }
 
-async fn client(providers: &Providers, provider: &Provider) -> Client {
+pub(super) async fn client(providers: &Providers, provider: &Provider) -> Client {
     providers.client(&usable(provider)).await.unwrap()
 }
 
@@ -465,98 +464,6 @@ async fn refused_certificate_is_named_and_not_tried_again() {
         "{error}"
     );
     assert_eq!(provider.counts.get().accepted, 0);
-}
-
-#[tokio::test]
-async fn one_connection_per_address_and_identity() {
-    // PC-22, PC-24, SB-21, X-123; externalsecret.md E083.
-    let authority = Authority::new();
-    let provider = Provider::start(&authority).await;
-    provider.script.on_secret(|| Ok(Vec::new()));
-    let providers = providers(&authority);
-    for _ in 0..10 {
-        client(&providers, &provider)
-            .await
-            .get_secret(&target(), remote())
-            .await
-            .unwrap();
-    }
-    assert_eq!(
-        (providers.pool.len(), provider.counts.get().accepted),
-        (1, 1)
-    );
-
-    providers.identities.own().set(authority.client());
-    client(&providers, &provider)
-        .await
-        .get_secret(&target(), remote())
-        .await
-        .unwrap();
-    assert_eq!(
-        (providers.pool.len(), provider.counts.get().accepted),
-        (2, 2)
-    );
-}
-
-#[tokio::test]
-async fn unused_connections_leave_the_pool_and_used_ones_stay() {
-    // what is held counts, what is idle is evicted, and the end empties the pool.
-    let authority = Authority::new();
-    let provider = Provider::start(&authority).await;
-    provider.script.on_secret(|| Ok(Vec::new()));
-    let settings = PoolSettings {
-        max_idle: Duration::from_millis(50),
-        tick: Duration::from_millis(10),
-        ..PoolSettings::default()
-    };
-    let mut providers = providers(&authority);
-    providers.pool = Pool::new(settings, ProviderMetrics::default());
-    let cancel = CancellationToken::new();
-    let maintenance = tokio::spawn({
-        let (pool, cancel) = (providers.pool.clone(), cancel.clone());
-        async move { pool.maintain(cancel).await }
-    });
-    let held = client(&providers, &provider).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(providers.pool.len(), 1);
-    drop(held);
-    for _ in 0..100 {
-        if providers.pool.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(providers.pool.is_empty());
-    let _held = client(&providers, &provider).await;
-    assert_eq!(providers.pool.len(), 1);
-    cancel.cancel();
-    maintenance.await.unwrap();
-    assert!(providers.pool.is_empty());
-}
-
-#[tokio::test]
-async fn old_connections_are_replaced_while_calls_on_them_finish() {
-    // an expired one is replaced.
-    let authority = Authority::new();
-    let provider = Provider::start(&authority).await;
-    provider.script.on_secret(|| Ok(b"value".to_vec()));
-    *provider.script.delay.lock() = Duration::from_millis(300);
-    let mut providers = providers(&authority);
-    let settings = PoolSettings {
-        max_lifetime: Duration::from_millis(100),
-        ..PoolSettings::default()
-    };
-    providers.pool = Pool::new(settings, ProviderMetrics::default());
-    let old = client(&providers, &provider).await;
-    let running = tokio::spawn(async move { old.get_secret(&target(), remote()).await });
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    let fresh = client(&providers, &provider).await;
-    fresh.get_secret(&target(), remote()).await.unwrap();
-    assert_eq!(running.await.unwrap().unwrap().expose(), b"value");
-    assert_eq!(
-        (providers.pool.len(), provider.counts.get().accepted),
-        (1, 2)
-    );
 }
 
 #[tokio::test]

@@ -160,6 +160,12 @@ fn keys_of_a_secret_are_chosen_and_missing_ones_named() {
         key: Some("c".into()),
     };
     identity_of(&mut data(["a", "b", "c"]), &named).unwrap();
+    let other = authority.pem(&[], ExtendedKeyUsagePurpose::ClientAuth);
+    let with = |key: &str, content: &str| {
+        let mut data = data(TLS);
+        data.insert(key.to_owned(), ByteString(content.as_bytes().to_vec()));
+        data
+    };
     let cases = [
         (
             data(["x", "client.crt", "client.key"]),
@@ -172,6 +178,26 @@ fn keys_of_a_secret_are_chosen_and_missing_ones_named() {
             "tls.crt not found or empty",
         ),
         (data(TLS), named, "a not found or empty"),
+        (
+            with("ca.crt", "no certificate"),
+            Keys::default(),
+            "the certificate authority (ca.crt) is missing or cannot be parsed",
+        ),
+        (
+            with("tls.crt", "no certificate"),
+            Keys::default(),
+            "the certificate is missing or cannot be parsed",
+        ),
+        (
+            with("tls.key", "no key"),
+            Keys::default(),
+            "the private key is missing or cannot be parsed",
+        ),
+        (
+            with("tls.key", &other[2]),
+            Keys::default(),
+            "the private key does not belong to the certificate",
+        ),
     ];
     for (mut data, keys, text) in cases {
         assert_eq!(identity_of(&mut data, &keys).unwrap_err(), text);

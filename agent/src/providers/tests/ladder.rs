@@ -1,13 +1,17 @@
 //! The ladder of store validation against a real provider (provider-protocol.md 14).
 
+use std::sync::Arc;
+
 use latchkey_crds::conditions::ConditionStatus;
 use latchkey_crds::secret_store::Capabilities;
+use latchkey_engine::source::{FailureClass, Source as _};
 use latchkey_proto::provider::v1::ValidateResponse;
 use serde_json::json;
 use tonic::Status;
 
 use super::server::{Authority, Provider, Serves, providers, providers_with};
-use super::source::{cluster, namespaced};
+use super::source::{Held, caller, cluster, failure, namespaced, reference, remote};
+use crate::providers::ProviderSource;
 use crate::stores::validation::examine;
 
 fn valid() -> Result<ValidateResponse, Status> {
@@ -200,4 +204,44 @@ async fn warnings_and_unknown_capabilities_show_without_making_the_store_unready
         "store validated (warnings: w0; w1; w2; w3; w4) (unsupported provider capabilities 9)"
     );
     assert_eq!(finding.warnings.len(), 5);
+}
+
+#[tokio::test]
+async fn stores_that_point_into_another_namespace_send_nothing() {
+    // SB-03, SB-04, X-108: what slipped past admission
+    let authority = Authority::new();
+    let provider = Provider::start(&authority).await;
+    provider.script.on_secret(|| Ok(Vec::new()));
+    let certificate = |namespace: &str| json!({"auth": {"clientCertificate": {"secretRef": {"name": "c", "namespace": namespace}}}});
+    for (rest, field) in [
+        (
+            json!({"providerNamespace": "team-b"}),
+            "spec.providerConfig.providerRef.namespace must be empty or \"team-a\", not \"team-b\"",
+        ),
+        (
+            certificate("kube-system"),
+            "spec.providerConfig.auth.clientCertificate.secretRef.namespace must be empty or \"team-a\", not \"kube-system\"",
+        ),
+        (
+            json!({"auth": {"serviceAccountRef": {"name": "a", "namespace": "team-b"}}}),
+            "spec.providerConfig.auth.serviceAccountRef.namespace must be empty or \"team-a\", not \"team-b\"",
+        ),
+    ] {
+        let held = Arc::new(Held::default());
+        let store = namespaced("team-a", &provider.address(), rest);
+        held.add(store.clone());
+        let providers = Arc::new(providers(&authority));
+        let finding = examine(&providers, &store).await;
+        assert_eq!(finding.reason, "InvalidStoreConfiguration", "{finding:?}");
+        let source = ProviderSource::new(held, providers);
+        let error = source
+            .secret(&caller("team-a"), &reference("SecretStore"), &remote())
+            .await
+            .unwrap_err();
+        let (class, message) = failure(error);
+        assert_eq!(class, FailureClass::Configuration, "{message}");
+        assert!(message.contains(field), "{message}");
+    }
+    assert!(provider.script.seen.lock().is_empty());
+    assert_eq!(provider.counts.get().accepted, 0);
 }

@@ -308,6 +308,7 @@ async fn a_search_never_says_that_a_secret_is_missing() {
 
 #[tokio::test]
 async fn rules_refuse_before_anything_is_sent() {
+    // SB-07, X-081, X-143
     let authority = Authority::new();
     let provider = Provider::start(&authority).await;
     provider.script.on_secret(|| Ok(Vec::new()));

@@ -139,6 +139,24 @@ fn periodic_objects_refresh_in_the_order_of_the_rules() {
             false,
         ),
         (
+            "interval zero, label added",
+            older(synced(interval("0"), 1), |o| {
+                o.metadata
+                    .labels
+                    .get_or_insert_default()
+                    .insert("x".into(), "y".into());
+            }),
+            false,
+        ),
+        (
+            "within the interval, spec changed",
+            older(synced(interval("10s"), 5), |o| {
+                o.metadata.generation = Some(4)
+            }),
+            true,
+        ),
+        ("within the interval", synced(interval("10s"), 5), false),
+        (
             "default interval, fresh",
             exact(synced(object(json!({})), 3600)),
             false,

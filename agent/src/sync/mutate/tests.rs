@@ -313,6 +313,14 @@ fn a_template_brings_its_metadata_type_and_finalizers() {
         Some(&["example.com/y".to_owned(), "example.com/x".to_owned()][..])
     );
     assert!(!same(&before, &target));
+    // Nor does one go that the template has lost.
+    let both = json!(["example.com/x", "example.com/y"]);
+    let before = existing(json!({ "finalizers": both }));
+    let mut without = object.clone();
+    let lost = json!({ "metadata": { "finalizers": ["example.com/y"] } });
+    without.spec.target.template = Some(serde_json::from_value(lost).unwrap());
+    let target = desired(&without, Some(&before), made()).unwrap();
+    assert_eq!(json!(target.metadata.finalizers), both);
     let leaving = existing(json!({ "deletionTimestamp": "2024-01-01T00:00:00Z" }));
     let target = desired(&object, Some(&leaving), made()).unwrap();
     assert_eq!(target.metadata.finalizers, None);

@@ -21,7 +21,7 @@ fn context(cr: &str, source: &str, kind: &str, auth: Option<&str>) -> Result<Req
 
 #[test]
 fn credential_namespaces_follow_the_table_of_section_2_2() {
-    //
+    //
     // (cr_ns, src_ns, store_ref_kind, eso-auth-namespace) -> (cr namespace, cred_ns, foreign selectors followed)
     for (cr, source, kind, auth, expected) in [
         ("s", "s", "SecretStore", None, ("s", "s", false)),

@@ -56,7 +56,7 @@ fn pc_01_to_03_capabilities_need_a_served_kind_and_no_resource() -> Result<()> {
 
 #[test]
 fn pc_06_and_07_namespace_and_reference_are_required() -> Result<()> {
-    // PC-06, PC-07.
+    // PC-06, PC-07, X-116.
     with_provider(async |provider| {
         provider
             .fake("f", &json!({"data": [{"key": "k", "value": "v"}]}))

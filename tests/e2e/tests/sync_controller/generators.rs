@@ -93,13 +93,13 @@ pub(crate) fn identity(usage: ExtendedKeyUsagePurpose) -> Result<Identity> {
 }
 
 /// A provider server and an agent, until it is dropped.
-struct World {
+pub(crate) struct World {
     address: String,
-    provider: Metrics,
-    objects: Api<ExternalSecret>,
-    secrets: Api<Secret>,
+    pub(crate) provider: Metrics,
+    pub(crate) objects: Api<ExternalSecret>,
+    pub(crate) secrets: Api<Secret>,
     states: Api<GeneratorState>,
-    events: Api<Event>,
+    pub(crate) events: Api<Event>,
     stop: CancellationToken,
     _tasks: JoinSet<()>,
 }
@@ -111,7 +111,7 @@ impl Drop for World {
 }
 
 impl World {
-    async fn start(cx: &Context) -> Result<Self> {
+    pub(crate) async fn start(cx: &Context) -> Result<Self> {
         latchkey_e2e::ensure_absent(cx).await?;
         for definition in DEFINITIONS {
             cx.apply(definition).await?;
@@ -134,8 +134,18 @@ impl World {
         })
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A configuration object of the provider and a Generator of the same name.
-    async fn generator(&self, cx: &Context, kind: &str, name: &str, spec: Value) -> Result<()> {
+    pub(crate) async fn generator(
+        &self,
+        cx: &Context,
+        kind: &str,
+        name: &str,
+        spec: Value,
+    ) -> Result<()> {
         let configuration = json!({
             "apiVersion": "provider.generator.external-secrets.io/v2alpha1",
             "kind": kind, "metadata": { "name": name }, "spec": spec,
@@ -152,7 +162,7 @@ impl World {
     }
 
     /// An ExternalSecret whose entries are filled by these generators.
-    async fn ask(&self, cx: &Context, name: &str, references: &[Value]) -> Result<()> {
+    pub(crate) async fn ask(&self, cx: &Context, name: &str, references: &[Value]) -> Result<()> {
         let entries: Vec<Value> = references
             .iter()
             .map(|reference| json!({ "sourceRef": { "generatorRef": reference } }))
@@ -183,7 +193,7 @@ impl World {
         Ok(status.synced_resource_version)
     }
 
-    async fn values(&self, name: &str) -> Result<BTreeMap<String, String>> {
+    pub(crate) async fn values(&self, name: &str) -> Result<BTreeMap<String, String>> {
         eventually(PATIENCE, &format!("secret {name}"), async || {
             Ok(self.secrets.get_opt(name).await?.as_ref().map(texts))
         })
@@ -191,7 +201,7 @@ impl World {
     }
 
     /// Waits for a failure whose event contains `part`.
-    async fn refused(&self, name: &str, part: &str) -> Result<()> {
+    pub(crate) async fn refused(&self, name: &str, part: &str) -> Result<()> {
         eventually(PATIENCE, &format!("{name} fails with {part}"), async || {
             let events = self.events.list(&ListParams::default()).await?.items;
             let notes: Vec<String> = events
@@ -312,7 +322,7 @@ fn run_agent(cx: &Context, stop: &CancellationToken, tasks: &mut JoinSet<()>) ->
     Ok(())
 }
 
-fn reference(name: &str) -> Value {
+pub(crate) fn reference(name: &str) -> Value {
     json!({ "apiVersion": "generator.external-secrets.io/v2alpha1", "kind": "Generator", "name": name })
 }
 

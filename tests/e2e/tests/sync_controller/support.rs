@@ -327,19 +327,27 @@ impl Rig {
         .await
     }
 
-    /// Waits for an event about an object.
+    /// Waits for an event about an object. Those of failures are warnings, and all come from upstream's component
+    /// (`externalsecret.md` 8.2).
     pub(crate) async fn event(&self, name: &str, reason: &str, note: &str) -> Result<()> {
+        let type_ = match reason {
+            "UpdateFailed" => "Warning",
+            _ => "Normal",
+        };
         eventually(
             PATIENCE,
             &format!("event {reason} \"{note}\" about {name}"),
             async || {
                 let events = self.events_about(name).await?;
                 let found = events.iter().any(|event| {
-                    event.reason.as_deref() == Some(reason) && event.note.as_deref() == Some(note)
+                    event.reason.as_deref() == Some(reason)
+                        && event.note.as_deref() == Some(note)
+                        && event.type_.as_deref() == Some(type_)
+                        && event.reporting_controller.as_deref() == Some("external-secrets")
                 });
                 let seen: Vec<_> = events
                     .into_iter()
-                    .map(|event| (event.reason, event.note))
+                    .map(|event| (event.type_, event.reason, event.note))
                     .collect();
                 ensure!(found, "seen {seen:?}");
                 Ok(Some(()))

@@ -97,6 +97,88 @@ fn sync_renders_a_template_from_a_config_map_into_the_exact_secret() -> Result<(
 }
 
 #[test]
+fn sync_follows_a_template_that_gains_and_loses_parts() -> Result<()> {
+    // externalsecret.md E119, E120, E121
+    latchkey_cluster::test(async |cx| {
+        let rig = Rig::start(&cx).await?;
+        rig.shelf.put("db", &[("pin", "1"), ("user", "ann")]);
+        // Metadata alone leaves the fetched keys.
+        let metadata = json!({ "metadata": { "labels": { "first": "x" } } });
+        rig.create("plain", templated("db", metadata)).await?;
+        let secret = rig.holds("plain", &[("pin", "1"), ("user", "ann")]).await?;
+        ensure!(secret.labels().get("first").map(String::as_str) == Some("x"));
+
+        let template = json!({ "data": { "a": "pin {{ .pin }}" } });
+        rig.create("web", templated("db", template)).await?;
+        rig.holds("web", &[("a", "pin 1")]).await?;
+        let change = async |template: Value| {
+            let patch = json!({ "spec": { "target": { "template": template } } });
+            rig.change("web", patch).await
+        };
+        change(json!({
+            "metadata": { "labels": { "team": "{{ .user }}" }, "annotations": { "note": "n" } },
+            "data": { "more": "user {{ .user }}" },
+        }))
+        .await?;
+        let secret = rig
+            .holds("web", &[("a", "pin 1"), ("more", "user ann")])
+            .await?;
+        ensure!(secret.labels().get("team").map(String::as_str) == Some("ann"));
+        ensure!(secret.annotations().get("note").map(String::as_str) == Some("n"));
+
+        change(json!({ "data": { "a": null, "more": null, "b": "other {{ .pin }}" } })).await?;
+        let secret = rig.holds("web", &[("b", "other 1")]).await?;
+        ensure!(secret.labels().contains_key("team"));
+        rig.stop().await
+    })
+}
+
+#[test]
+fn sync_lets_no_template_reach_other_parts_of_a_secret() -> Result<()> {
+    // externalsecret.md 4.3, E124
+    latchkey_cluster::test(async |cx| {
+        let rig = Rig::start(&cx).await?;
+        rig.shelf.put("db", &[("pin", "1")]);
+        let targets = [
+            "type",
+            "metadata.annotations",
+            "Metadata.Annotations",
+            "immutable",
+            "metadata.ownerReferences",
+        ];
+        for (number, target) in targets.into_iter().enumerate() {
+            let name = format!("web{number}");
+            let secret = json!({
+                "metadata": { "name": name, "annotations": { "theirs": "1" } },
+                "type": "example.com/theirs", "stringData": { "k": "v" },
+            });
+            super::put_secret(&cx, secret).await?;
+            let template = json!({ "templateFrom": [{ "target": target, "literal": "a: b" }] });
+            rig.create(&name, templated("db", template)).await?;
+            let part = format!(
+                "templateFrom target=\"{target}\" is not allowed when targeting a Secret, must be one of"
+            );
+            rig.event_part(&name, "UpdateFailed", &part).await?;
+            let secret = rig.holds(&name, &[("k", "v")]).await?;
+            ensure!(
+                secret.type_.as_deref() == Some("example.com/theirs"),
+                "{target}"
+            );
+            ensure!(secret.immutable.is_none() && secret.owner_references().is_empty());
+            ensure!(
+                secret
+                    .annotations()
+                    .iter()
+                    .eq([(&"theirs".to_owned(), &"1".to_owned())]),
+                "{target}: {:?}",
+                secret.annotations()
+            );
+        }
+        rig.stop().await
+    })
+}
+
+#[test]
 fn sync_tells_a_broken_template_without_values_and_heals_with_its_config_map() -> Result<()> {
     // externalsecret.md 2.16, 4.3, X08; SB-24
     latchkey_cluster::test(async |cx| {
