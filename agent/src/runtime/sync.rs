@@ -196,7 +196,7 @@ impl Sync {
         } = self;
         let (stop, ownership) = (parts.stop.clone(), shards.ownership());
         parts.spawn("the delivery of Secrets", async move {
-            secrets.deliver(ownership, stop).await
+            Box::pin(secrets.deliver(ownership, stop)).await
         });
         let stop = parts.stop.clone();
         parts.spawn("the shards", async move {
@@ -250,7 +250,7 @@ async fn lead(leading: CancellationToken, work: Arc<Work>) -> Result<(), String>
     });
     let (validating, stop) = (Arc::clone(&work), leading.clone());
     parts.spawn("the validation of stores", async move {
-        validating.stores.run(stop).await;
+        Box::pin(validating.stores.run(stop)).await;
         Ok(())
     });
     if let Some(metrics) = work.spread.clone() {
