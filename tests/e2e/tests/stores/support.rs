@@ -250,9 +250,13 @@ impl World {
         let (pool, stop) = (self.pool.clone(), self.stop.clone());
         self.tasks.spawn(async move { pool.maintain(stop).await });
         let stop = self.stop.clone();
-        self.tasks.spawn(async move { validator.run(stop).await });
         self.tasks
-            .spawn(async move { delivery.await.expect("it works until it is told to stop") });
+            .spawn(async move { Box::pin(validator.run(stop)).await });
+        self.tasks.spawn(async move {
+            Box::pin(delivery)
+                .await
+                .expect("it works until it is told to stop")
+        });
         Ok(())
     }
 

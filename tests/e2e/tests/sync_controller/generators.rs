@@ -316,9 +316,13 @@ fn run_agent(cx: &Context, stop: &CancellationToken, tasks: &mut JoinSet<()>) ->
         stop.clone(),
     );
     let (validating, collecting) = (stop.clone(), stop.clone());
-    tasks.spawn(async move { validator.run(validating).await });
+    tasks.spawn(async move { Box::pin(validator.run(validating)).await });
     tasks.spawn(async move { collector.run(collecting).await });
-    tasks.spawn(async move { delivery.await.expect("it works until it is told to stop") });
+    tasks.spawn(async move {
+        Box::pin(delivery)
+            .await
+            .expect("it works until it is told to stop")
+    });
     Ok(())
 }
 

@@ -38,11 +38,13 @@ pub(crate) const DEFINITIONS: [&str; 3] = [
 ];
 
 type Fields = BTreeMap<String, String>;
+/// The class of a failure and what the provider says.
+type Told = (FailureClass, String);
 
 /// The provider: remote secrets by key, each a map of fields, or a failure and its text. An absent one does not exist.
 #[derive(Default)]
 pub(crate) struct Shelf {
-    secrets: Mutex<BTreeMap<String, Result<Fields, (FailureClass, String)>>>,
+    secrets: Mutex<BTreeMap<String, Result<Fields, Told>>>,
     calls: Mutex<BTreeMap<String, usize>>,
 }
 

@@ -189,8 +189,12 @@ fn run_agent(
         stop.clone(),
     );
     let validating = stop.clone();
-    tasks.spawn(async move { validator.run(validating).await });
-    tasks.spawn(async move { delivery.await.expect("it works until it is told to stop") });
+    tasks.spawn(async move { Box::pin(validator.run(validating)).await });
+    tasks.spawn(async move {
+        Box::pin(delivery)
+            .await
+            .expect("it works until it is told to stop")
+    });
     Ok(())
 }
 
