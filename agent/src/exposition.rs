@@ -9,6 +9,16 @@ use crate::providers::ProviderMetrics;
 use crate::stores::validation::StoreMetrics;
 use crate::{certificates, cluster_external_secrets, leader, runtime, shards, sync};
 
+/// The series that a registry exposes, without comments and in order.
+pub(crate) fn series(registry: &Registry) -> Vec<String> {
+    let mut text = String::new();
+    encode(&mut text, registry).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let mut lines: Vec<_> = lines.map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
 /// Where an agent registers what it exposes.
 const WIRING: [&str; 3] = [
     include_str!("runtime.rs"),

@@ -20,6 +20,7 @@ pub mod providers;
 pub mod runtime;
 pub mod schedule;
 pub mod shards;
+mod stable_hash;
 pub mod stores;
 pub mod sync;
 pub mod templates;

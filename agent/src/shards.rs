@@ -35,6 +35,7 @@ use tracing::{error, info, warn};
 use self::decide::{Move, Seen};
 use self::leases::{ApiLeases, Failure, Leases, Record};
 use crate::schedule::Key;
+use crate::stable_hash::fnv1a;
 
 /// Longest time one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -279,16 +280,14 @@ impl Ownership {
     }
 }
 
-/// The shard of an object: FNV-1a over `namespace/name`, the same in every process and version, which the standard hasher does not promise. The upper half is
-/// folded in, because the lower bits of the sum alone follow the last bytes.
+/// The shard of an object, by a hash of `namespace/name`. The upper half is folded in, because the lower bits alone follow the last
+/// bytes.
 ///
 /// All agents of a cluster must agree on it: a change of it is a change of `count`'s kind.
 #[must_use]
 pub fn shard_of(namespace: &str, name: &str, count: u16) -> u16 {
     let bytes = namespace.bytes().chain([b'/']).chain(name.bytes());
-    let sum = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let sum = fnv1a(bytes);
     let folded = (sum >> 32) ^ sum;
     u16::try_from(folded % u64::from(count.max(1))).unwrap_or_default()
 }

@@ -119,16 +119,10 @@ impl Drop for WhileLeading {
 mod tests {
     use super::*;
 
-    /// What is exposed, without comments and in order.
     fn shown(metrics: &Metrics) -> Vec<String> {
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let mut lines: Vec<_> = lines.map(str::to_owned).collect();
-        lines.sort();
-        lines
+        crate::exposition::series(&registry)
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::stable_hash::fnv1a;
+
 /// Up to this length an interval is kept exactly: whoever asks for so short a time means it, and there is little to spread.
 const EXACT: Duration = Duration::from_secs(60);
 /// The part of the way to its place that an object goes with each refresh. All go the same part of ways that differ, so that they are
@@ -40,11 +42,9 @@ pub(crate) fn share(text: &str) -> f64 {
     f64::from((hash(text) >> 32) as u32) / f64::from(u32::MAX)
 }
 
-/// FNV-1a, folded: the standard hasher does not promise to stay the same.
+/// Well mixed, because a remainder and a share are taken of it.
 fn hash(text: &str) -> u64 {
-    let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let sum = fnv1a(text.bytes());
     let mixed = (sum ^ (sum >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ (mixed >> 33)
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use super::failure::{Failed, Patience};
+use crate::stable_hash::fnv1a;
 
 /// Shortest time between two periodic fetches of one object, whatever its `refreshInterval` says.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ impl Clock {
         let tenth = nanoseconds / 10;
         let since_epoch =
             (self.epoch_at_start + now.saturating_duration_since(self.started)).as_nanos();
-        let phase = u128::from(hash(uid)) % nanoseconds;
+        let phase = u128::from(fnv1a(uid.bytes())) % nanoseconds;
         let mut wait = nanoseconds - (since_epoch + nanoseconds - phase) % nanoseconds;
         if wait < tenth {
             wait += nanoseconds;
@@ -77,13 +78,6 @@ impl Clock {
         let wait = Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX));
         now + wait + interval.mul_f64(jitter.clamp(0.0, 1.0) / 10.0)
     }
-}
-
-/// FNV-1a: the same in every process and version, which the standard hasher does not promise.
-fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// How long to wait after the `consecutive`th failure in a row (1 for the first). `demanded`: a pod waits for first content.

@@ -169,16 +169,10 @@ impl Series {
 mod tests {
     use super::*;
 
-    /// What is exposed, without comments and in order.
     fn shown(metrics: &StoreMetrics) -> Vec<String> {
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let mut lines: Vec<_> = lines.map(str::to_owned).collect();
-        lines.sort();
-        lines
+        crate::exposition::series(&registry)
     }
 
     /// The kinds, their prefixes, and the namespace that the series of each have.

@@ -5,18 +5,12 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(own).collect()
 }
 
-/// What is exposed about objects, without comments and in order.
+/// What is exposed about objects.
 fn shown(metrics: &Metrics) -> Vec<String> {
     let mut registry = Registry::default();
     metrics.register(&mut registry);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-    let mut lines: Vec<_> = text
-        .lines()
-        .filter(|line| line.starts_with("externalsecret_"))
-        .map(str::to_owned)
-        .collect();
-    lines.sort();
+    let mut lines = crate::exposition::series(&registry);
+    lines.retain(|line| line.starts_with("externalsecret_"));
     lines
 }
 
