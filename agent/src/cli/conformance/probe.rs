@@ -129,14 +129,19 @@ pub(super) async fn ping(
 }
 
 /// A refusal by the server in the handshake is an answer; anything else is not.
+///
+/// In TLS 1.3 the client is done before the server has looked at its certificate: what the client says next may meet a
+/// connection that the server closed already, and which error the kernel makes of that is a matter of moments.
 fn refusal(error: io::Error) -> Result<Heard, String> {
-    match Heard::of(&error) {
-        heard @ Heard::Alert(_) => Ok(heard),
-        _ if error.kind() == io::ErrorKind::UnexpectedEof
-            || error.kind() == io::ErrorKind::ConnectionReset =>
-        {
-            Ok(Heard::Closed)
-        }
+    match (Heard::of(&error), error.kind()) {
+        (heard @ Heard::Alert(_), _) => Ok(heard),
+        (
+            _,
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe,
+        ) => Ok(Heard::Closed),
         _ => Err(error.to_string()),
     }
 }
