@@ -2,10 +2,11 @@
 //!
 //! [`Volumes`] implements the [`Backend`] of the CSI node plugin. kubelet asks for a volume, its attributes name an
 //! ExternalSecret of the pod's namespace ([`attributes`]), and the volume shows what that object resolves to: fetched through a
-//! [`Source`] and rendered by the engine, laid out as files, never written to the API server.
+//! [`Source`] and rendered by the engine, laid out as files, never written to the API server. Attributes that list the keys of a
+//! store themselves become such an object in memory.
 //!
 //! ```text
-//! Volumes --acquire--> registry: one entry per ExternalSecret in use --spawns--> refresher
+//! Volumes --acquire--> registry: one entry per ExternalSecret or inline data in use --spawns--> refresher
 //!    |                     |  watch channel: object, content, trouble    <--writes--+   |
 //!    | first: waits        v                                                            | watch of one object by name (objects)
 //!    | subscribe: follow --+--> files laid out per volume                               | engine::resolve (resolve)
@@ -22,7 +23,6 @@ mod events;
 mod failure;
 mod files;
 mod follow;
-pub mod items;
 pub mod objects;
 mod refresher;
 mod registry;
@@ -37,14 +37,14 @@ use futures::stream::BoxStream;
 use kube::Client;
 use kube::runtime::events::Recorder;
 use latchkey_csi::backend::{
-    Backend, Failure, FailureClass, FileSet, Refusal, Update, VolumeRequest,
+    Backend, Failure, FailureClass, FileSet, Refusal, Update, VolumeRequest, VolumeSettings,
 };
 use latchkey_engine::source::Source;
 use latchkey_engine::template::Renderer;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::attributes::Plan;
+pub use self::attributes::{Plan, Rules};
 pub use self::state::ALLOWED_SERVICE_ACCOUNTS;
 
 use self::events::{Events, Reason};
@@ -63,6 +63,8 @@ pub struct Config {
     /// How long content outlives the last volume that shows it. Default 10 s, which covers the moment between a publish and
     /// its subscription and spares kubelet's quick retries a new watch.
     pub linger: Duration,
+    /// What attributes may ask for.
+    pub rules: Rules,
 }
 
 /// The [`Backend`] that shows ExternalSecrets. Cheap to clone.
@@ -70,6 +72,7 @@ pub struct Volumes<S> {
     registry: Arc<Registry<S>>,
     events: Events,
     missing_wait: Duration,
+    rules: Rules,
 }
 
 // === impl Config ===
@@ -79,6 +82,7 @@ impl Default for Config {
         Self {
             missing_wait: Duration::from_secs(20),
             linger: Duration::from_secs(10),
+            rules: Rules::default(),
         }
     }
 }
@@ -91,6 +95,7 @@ impl<S> Clone for Volumes<S> {
             registry: Arc::clone(&self.registry),
             events: self.events.clone(),
             missing_wait: self.missing_wait,
+            rules: self.rules,
         }
     }
 }
@@ -140,6 +145,7 @@ impl<S: Source + 'static> Volumes<S> {
             registry,
             events,
             missing_wait: config.missing_wait,
+            rules: config.rules,
         }
     }
 
@@ -162,7 +168,7 @@ impl<S: Source + 'static> Volumes<S> {
             missing_until: since + self.missing_wait,
             deadline,
         };
-        let lease = self.registry.acquire(&plan.object);
+        let lease = self.registry.acquire(&plan.key);
         let mut state = lease.state();
         let _demand = lease.demand();
         loop {
@@ -201,7 +207,7 @@ impl<S: Source + 'static> Volumes<S> {
         let (Some(seen), Some(before)) = (snapshot.seen(), &content.standing) else {
             return false;
         };
-        let now = resolve::standing(&self.registry.resolver, &plan.object, &seen.object).await;
+        let now = resolve::standing(&self.registry.resolver, &plan.key, &seen.object).await;
         now.is_ok_and(|now| now == *before)
     }
 }
@@ -210,7 +216,11 @@ impl<S: Source + 'static> Backend for Volumes<S> {
     type Plan = Plan;
 
     fn plan(&self, request: &VolumeRequest) -> Result<Plan, Refusal> {
-        Plan::try_new(request)
+        Plan::try_new(request, &self.rules)
+    }
+
+    fn settings(&self, plan: &Plan) -> VolumeSettings {
+        plan.settings
     }
 
     async fn first(&self, plan: &Plan, deadline: Instant) -> Result<FileSet, Failure> {
@@ -225,14 +235,14 @@ impl<S: Source + 'static> Backend for Volumes<S> {
 
     fn subscribe(&self, plan: &Plan) -> BoxStream<'static, Update> {
         follow::follow(
-            self.registry.acquire(&plan.object),
+            self.registry.acquire(&plan.key),
             plan.clone(),
             self.events.clone(),
         )
     }
 
     fn republished(&self, plan: &Plan) {
-        if let Some(entry) = self.registry.find(&plan.object) {
+        if let Some(entry) = self.registry.find(&plan.key) {
             entry.wake.notify_one();
         }
     }

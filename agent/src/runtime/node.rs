@@ -75,6 +75,7 @@ impl Node {
         config.kubelet_root = kubelet_root;
         config.driver_name.clone_from(&driver_name);
         config.require_noswap = require_noswap;
+        config.max_volume_bytes = volumes::Rules::default().max_size;
         config.allowed_namespaces =
             (!allowed_namespaces.is_empty()).then(|| allowed_namespaces.into_iter().collect());
         config.selinux = match selinux {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::attributes::Plan;
+use super::attributes::{ContentKey, Plan};
 
 /// Equal events are told once in this time (csi.md 10).
 const DEDUPLICATION: Duration = Duration::from_secs(10 * 60);
@@ -61,7 +61,7 @@ pub(super) struct Events {
 #[derive(PartialEq, Eq, Hash)]
 struct Told {
     pod_uid: String,
-    object: String,
+    key: ContentKey,
     reason: Reason,
 }
 
@@ -110,7 +110,7 @@ impl Events {
     pub(super) fn tell(&self, plan: &Plan, reason: Reason, text: &str) {
         let key = Told {
             pod_uid: plan.pod.uid.clone(),
-            object: plan.object.name.clone(),
+            key: plan.key.clone(),
             reason,
         };
         let now = Instant::now();
@@ -133,7 +133,7 @@ impl Events {
         let regarding = ObjectReference {
             api_version: Some(String::from("v1")),
             kind: Some(String::from("Pod")),
-            namespace: Some(plan.object.namespace.clone()),
+            namespace: Some(plan.key.namespace.clone()),
             name: Some(plan.pod.name.clone()),
             uid: Some(plan.pod.uid.clone()),
             ..ObjectReference::default()
@@ -185,16 +185,19 @@ pub(super) async fn write(
 
 #[cfg(test)]
 mod tests {
-    use super::super::attributes::{Layout, ObjectKey, Pod};
+    use latchkey_csi::backend::VolumeSettings;
+
+    use super::super::attributes::{Layout, Pod, Subject};
     use super::*;
 
     fn plan(pod_uid: &str) -> Plan {
         Plan {
-            object: ObjectKey {
+            key: ContentKey {
                 namespace: String::from("app"),
-                name: String::from("db"),
+                subject: Subject::ExternalSecret(String::from("db")),
             },
             layout: Layout::default(),
+            settings: VolumeSettings::default(),
             pod: Pod {
                 name: String::from("web"),
                 uid: pod_uid.to_owned(),

@@ -1,10 +1,10 @@
-//! The data of an ExternalSecret, laid out as the files of one volume (csi.md 8, attributes `items` and `defaultMode`).
+//! The data of an ExternalSecret, laid out as the files of one volume (csi.md 8, attribute `items`).
 
 use latchkey_csi::backend::{File, FileSet};
 use latchkey_secret::SecretData;
 
+use super::attributes::items::{check_collisions, check_path};
 use super::attributes::{Layout, quoted};
-use super::items::{check_collisions, check_path};
 
 /// Why data and layout do not fit. Someone must change the ExternalSecret or the pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,10 +46,9 @@ pub(super) fn lay_out(data: &SecretData, layout: &Layout) -> Result<FileSet, Mis
                         key: item.key.clone(),
                     });
                 };
-                let mode = item.mode.or(layout.default_mode);
                 files.push(File {
                     path: item.path.clone(),
-                    mode,
+                    mode: item.mode,
                     content: content.clone(),
                 });
             }
@@ -62,7 +61,7 @@ pub(super) fn lay_out(data: &SecretData, layout: &Layout) -> Result<FileSet, Mis
                 })?;
                 files.push(File {
                     path: key.clone(),
-                    mode: layout.default_mode,
+                    mode: None,
                     content: content.clone(),
                 });
             }
@@ -77,7 +76,7 @@ pub(super) fn lay_out(data: &SecretData, layout: &Layout) -> Result<FileSet, Mis
 mod tests {
     use latchkey_secret::SecretValue;
 
-    use super::super::items::Item;
+    use super::super::attributes::items::Item;
     use super::*;
 
     fn data(pairs: &[(&str, &str)]) -> SecretData {
@@ -96,18 +95,15 @@ mod tests {
     }
 
     #[test]
-    fn without_items_every_key_is_a_file_with_the_default_mode() {
-        let layout = Layout {
-            items: None,
-            default_mode: Some(0o400),
-        };
-        let set = lay_out(&data(&[("password", "p"), ("user", "")]), &layout).unwrap();
+    fn without_items_every_key_is_a_file() {
+        let set = lay_out(
+            &data(&[("password", "p"), ("user", "")]),
+            &Layout::default(),
+        )
+        .unwrap();
         assert_eq!(
             set.files,
-            [
-                file("password", Some(0o400), "p"),
-                file("user", Some(0o400), "")
-            ]
+            [file("password", None, "p"), file("user", None, "")]
         );
     }
 
@@ -126,15 +122,11 @@ mod tests {
                     mode: None,
                 },
             ]),
-            default_mode: Some(0o440),
         };
         let set = lay_out(&data(&[("a", "1"), ("b", "2"), ("c", "3")]), &layout).unwrap();
         assert_eq!(
             set.files,
-            [
-                file("conf/b", Some(0o600), "2"),
-                file("a.txt", Some(0o440), "1")
-            ]
+            [file("conf/b", Some(0o600), "2"), file("a.txt", None, "1")]
         );
     }
 
@@ -145,14 +137,7 @@ mod tests {
             path: String::from("x"),
             mode: None,
         }]);
-        let misfit = lay_out(
-            &data(&[("a", "1")]),
-            &Layout {
-                items,
-                default_mode: None,
-            },
-        )
-        .unwrap_err();
+        let misfit = lay_out(&data(&[("a", "1")]), &Layout { items }).unwrap_err();
         assert_eq!(
             misfit.to_string(),
             "has no key \"nope\", which attribute items asks for"
@@ -173,15 +158,6 @@ mod tests {
             path: String::from("data"),
             mode: None,
         }]);
-        assert!(
-            lay_out(
-                &values,
-                &Layout {
-                    items,
-                    default_mode: None
-                }
-            )
-            .is_ok()
-        );
+        assert!(lay_out(&values, &Layout { items }).is_ok());
     }
 }

@@ -82,7 +82,7 @@ impl<S: Source + 'static> Follower<S> {
             let account = &self.plan.pod.service_account;
             if !seen.admits(account) {
                 let is_told = std::mem::replace(&mut self.is_refused, true);
-                let failed = Seen::not_admitted(&self.plan.object, account);
+                let failed = Seen::not_admitted(&self.plan.key, account);
                 return (!is_told).then(|| self.stale(&failed, None));
             }
             self.is_refused = false;
@@ -114,10 +114,7 @@ impl<S: Source + 'static> Follower<S> {
         match lay_out(&content.data, &self.plan.layout) {
             Ok(files) => {
                 if std::mem::replace(&mut self.is_stale, false) {
-                    let text = format!(
-                        "files of ExternalSecret {} are current again",
-                        self.plan.object
-                    );
+                    let text = format!("files of {} are current again", self.plan.key);
                     self.events.tell(&self.plan, Reason::Fresh, &text);
                 }
                 Update::Content(files)
@@ -139,7 +136,7 @@ impl<S: Source + 'static> Follower<S> {
 
 /// The failure of a volume whose layout does not fit the data.
 pub(super) fn misfit_failure(plan: &Plan, misfit: &super::files::Misfit) -> Failed {
-    let text = format!("ExternalSecret {} {misfit}", plan.object);
+    let text = format!("{} {misfit}", plan.key);
     Failed::new(
         latchkey_csi::backend::FailureClass::FailedPrecondition,
         Patience::Never,

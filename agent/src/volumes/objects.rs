@@ -10,8 +10,16 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use latchkey_crds::external_secret::ExternalSecret;
 
-use super::attributes::ObjectKey;
 use super::failure::clip;
+
+/// Names one ExternalSecret of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
 
 /// What is known of one object.
 #[derive(Clone, Debug)]

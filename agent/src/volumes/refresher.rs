@@ -1,4 +1,4 @@
-//! The task of one ExternalSecret in use: follows the object, fetches when it is time, keeps the latest content.
+//! The task of one ExternalSecret or one set of inline data in use: follows the object, fetches when it is time, keeps the latest content.
 //!
 //! There is one such task per ExternalSecret and node, so a hundred pods that mount the same object cost one watch and one
 //! fetch per interval. It fetches
@@ -14,15 +14,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use latchkey_csi::backend::FailureClass;
 use latchkey_engine::source::Source;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use super::attributes::{ContentKey, Subject};
 use super::failure::{Failed, Patience};
-use super::objects::Sight;
+use super::objects::{ObjectKey, Sight};
 use super::registry::{Entry, Registry};
 use super::resolve::{self, Fetched};
 use super::schedule::{hold_after, pause_after};
@@ -54,7 +55,7 @@ struct Refresher<S> {
 
 /// Follows the object of `entry` until nobody uses it or the agent stops.
 pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: Arc<Entry>) {
-    let mut sights: Option<BoxStream<'static, Sight>> = Some(registry.objects.follow(&entry.key));
+    let mut sights: Option<BoxStream<'static, Sight>> = Some(sights_of(&registry, &entry.key));
     let mut attempt: Option<BoxFuture<'static, Outcome>> = None;
     let cancel = registry.cancel.clone();
     let mut refresher = Refresher::take_up(registry, Arc::clone(&entry));
@@ -80,11 +81,25 @@ pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: 
             () = at(due) => attempt = refresher.begin(),
             () = at(forget_at) => {
                 if refresher.registry.forget(&entry) {
-                    debug!(object = %entry.key, "no volume uses the ExternalSecret any more");
+                    debug!(object = %entry.key, "no volume uses it any more");
                     return;
                 }
                 forget_at = None;
             }
+        }
+    }
+}
+
+/// Inline data needs no watch: it is what it is as long as its volumes live.
+fn sights_of<S>(registry: &Registry<S>, key: &ContentKey) -> BoxStream<'static, Sight> {
+    match &key.subject {
+        Subject::ExternalSecret(name) => registry.objects.follow(&ObjectKey {
+            namespace: key.namespace.clone(),
+            name: name.clone(),
+        }),
+        Subject::Inline(inline) => {
+            let object = Box::new(inline.to_object(&key.namespace));
+            stream::iter([Sight::Present(object)]).boxed()
         }
     }
 }
@@ -145,16 +160,15 @@ impl<S: Source + 'static> Refresher<S> {
             Sight::Present(object) => self.see_object(Seen::new(*object)),
             Sight::Missing => {
                 let key = &self.entry.key;
-                let text = format!(
-                    "ExternalSecret {key} does not exist any more; create it again or delete the pod"
-                );
+                let text =
+                    format!("{key} does not exist any more; create it again or delete the pod");
                 self.see_nothing(
                     Known::Missing,
                     Failed::new(FailureClass::NotFound, Patience::Appears, text),
                 );
             }
             Sight::Unreadable(reason) => {
-                let text = format!("ExternalSecret {} is not valid: {reason}", self.entry.key);
+                let text = format!("{} is not valid: {reason}", self.entry.key);
                 let failed = Failed::new(FailureClass::FailedPrecondition, Patience::Never, text);
                 self.see_nothing(Known::Unreadable(reason), failed);
             }
@@ -283,7 +297,7 @@ impl<S: Source + 'static> Refresher<S> {
         match outcome.result {
             Ok(Fetched { data, standing }) => {
                 if self.failures > 0 {
-                    info!(object = %key, failures = self.failures, "the ExternalSecret can be fetched again");
+                    info!(object = %key, failures = self.failures, "it can be fetched again");
                 }
                 self.failures = 0;
                 let content = Content {
@@ -310,7 +324,7 @@ impl<S: Source + 'static> Refresher<S> {
             Err(failed) => {
                 self.failures = self.failures.saturating_add(1);
                 if self.failures == 1 {
-                    warn!(object = %key, class = ?failed.class, reason = failed.message, "the ExternalSecret cannot be fetched");
+                    warn!(object = %key, class = ?failed.class, reason = failed.message, "it cannot be fetched");
                 }
                 let pause = pause_after(
                     &failed,

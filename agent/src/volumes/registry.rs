@@ -1,4 +1,4 @@
-//! The ExternalSecrets in use on this node: one entry and one task for each, as long as a volume needs it.
+//! What volumes of this node show: one entry and one task for each ExternalSecret or inline data, as long as a volume needs it.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::attributes::ObjectKey;
+use super::attributes::ContentKey;
 use super::objects::Objects;
 use super::refresher;
 use super::resolve::Resolver;
@@ -29,9 +29,9 @@ const REFRESH_LANE: usize = 16;
 /// Pause before a task that panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// One ExternalSecret in use.
+/// One ExternalSecret, or one set of inline data, in use.
 pub(super) struct Entry {
-    pub(super) key: ObjectKey,
+    pub(super) key: ContentKey,
     pub(super) state: watch::Sender<Snapshot>,
     /// Volumes and waiting mounts that hold the entry. Changed under the registry's lock only.
     users: AtomicUsize,
@@ -61,7 +61,7 @@ pub(super) struct Registry<S> {
     pub(super) refresh_lane: Semaphore,
     pub(super) cancel: CancellationToken,
     pub(super) tasks: TaskTracker,
-    entries: Mutex<HashMap<ObjectKey, Arc<Entry>>>,
+    entries: Mutex<HashMap<ContentKey, Arc<Entry>>>,
 }
 
 /// Keeps an entry, its watch and its content alive.
@@ -82,7 +82,7 @@ async fn keep_running<S: Source + 'static>(registry: Arc<Registry<S>>, entry: Ar
         if AssertUnwindSafe(task).catch_unwind().await.is_ok() {
             return;
         }
-        error!(object = %entry.key, "the task of an ExternalSecret panicked and is started again");
+        error!(object = %entry.key, "the task of a volume's content panicked and is started again");
         tokio::time::sleep(AFTER_PANIC).await;
     }
 }
@@ -138,7 +138,7 @@ impl<S: Source + 'static> Registry<S> {
     }
 
     /// Holds the entry of `key`, with a task that follows the object.
-    pub(super) fn acquire(self: &Arc<Self>, key: &ObjectKey) -> Lease<S> {
+    pub(super) fn acquire(self: &Arc<Self>, key: &ContentKey) -> Lease<S> {
         let mut entries = self.entries.lock();
         let entry = entries.entry(key.clone()).or_insert_with(|| {
             let entry = Arc::new(Entry {
@@ -196,7 +196,7 @@ impl<S: Source + 'static> Registry<S> {
     }
 
     /// The entry of `key`, if it is in use.
-    pub(super) fn find(&self, key: &ObjectKey) -> Option<Arc<Entry>> {
+    pub(super) fn find(&self, key: &ContentKey) -> Option<Arc<Entry>> {
         self.entries.lock().get(key).cloned()
     }
 }

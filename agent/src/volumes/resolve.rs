@@ -12,7 +12,7 @@ use latchkey_engine::source::{Caller, FetchError, Source, Standing};
 use latchkey_engine::template::Renderer;
 use latchkey_secret::SecretData;
 
-use super::attributes::ObjectKey;
+use super::attributes::ContentKey;
 use super::failure::{Failed, Patience, with_advice};
 
 /// Longest time of one fetch, all entries and retries of the source included.
@@ -38,7 +38,7 @@ pub(super) struct Fetched {
 /// A store denies the object's namespace, is gone, or cannot be read.
 pub(super) async fn standing<S: Source>(
     resolver: &Resolver<S>,
-    key: &ObjectKey,
+    key: &ContentKey,
     object: &ExternalSecret,
 ) -> Result<Standing, FetchError> {
     let mut stores: Vec<&SecretStoreRef> = Vec::new();
@@ -53,10 +53,10 @@ pub(super) async fn standing<S: Source>(
         .await
 }
 
-fn caller_of(key: &ObjectKey, object: &ExternalSecret) -> Caller {
+fn caller_of(key: &ContentKey, object: &ExternalSecret) -> Caller {
     Caller {
         namespace: key.namespace.clone(),
-        name: key.name.clone(),
+        name: object.metadata.name.clone().unwrap_or_default(),
         uid: object.metadata.uid.clone().unwrap_or_default(),
     }
 }
@@ -68,7 +68,7 @@ fn caller_of(key: &ObjectKey, object: &ExternalSecret) -> Caller {
 /// A [`Failed`] that names the object.
 pub(super) async fn fetch<S: Source>(
     resolver: &Resolver<S>,
-    key: &ObjectKey,
+    key: &ContentKey,
     object: &ExternalSecret,
 ) -> Result<Fetched, Failed> {
     let caller = caller_of(key, object);
@@ -76,8 +76,7 @@ pub(super) async fn fetch<S: Source>(
     match tokio::time::timeout(TIMEOUT, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => {
-            let text =
-                format!("ExternalSecret {key} made the agent fail internally; please report it");
+            let text = format!("{key} made the agent fail internally; please report it");
             Err(Failed::new(
                 FailureClass::Unavailable,
                 Patience::Never,
@@ -86,7 +85,7 @@ pub(super) async fn fetch<S: Source>(
         }
         Err(_) => {
             let text = format!(
-                "ExternalSecret {key} was not answered within {} s; it is tried again by itself",
+                "{key} was not answered within {} s; it is tried again by itself",
                 TIMEOUT.as_secs()
             );
             Err(Failed::new(
@@ -100,12 +99,12 @@ pub(super) async fn fetch<S: Source>(
 
 async fn resolve<S: Source>(
     resolver: &Resolver<S>,
-    key: &ObjectKey,
+    key: &ContentKey,
     caller: &Caller,
     object: &ExternalSecret,
 ) -> Result<Fetched, Failed> {
     let mistake = |text: &str| {
-        let text = with_advice(&format!("ExternalSecret {key}: {text}"), "correct it");
+        let text = with_advice(&format!("{key}: {text}"), "correct it");
         Failed::new(FailureClass::FailedPrecondition, Patience::Never, text)
     };
     if let Some(index) = first_generator(object) {
@@ -127,20 +126,18 @@ async fn resolve<S: Source>(
     let resolution = latchkey_engine::resolve(&object.spec, caller, source, renderer, now)
         .await
         .map_err(|error| match error.cause().fetch() {
-            Some(cause) => Failed::of_fetch(cause, &format!("ExternalSecret {key}: {error}")),
+            Some(cause) => Failed::of_fetch(cause, &format!("{key}: {error}")),
             None => mistake(&error.to_string()),
         })?;
     if resolution.data.is_empty() {
         // A volume is never emptied and never starts empty (csi.md R1).
-        let text = format!(
-            "ExternalSecret {key} resolves to no keys; fill the remote secret or correct the spec"
-        );
+        let text = format!("{key} resolves to no keys; fill the remote secret or correct the spec");
         return Err(Failed::new(FailureClass::NotFound, Patience::Never, text));
     }
     let rendered = renderer
         .render(object, resolution.data, now)
         .await
-        .map_err(|error| Failed::of_template(&error, &format!("ExternalSecret {key}")))?;
+        .map_err(|error| Failed::of_template(&error, &format!("{key}")))?;
     if rendered.data.is_empty() {
         return Err(mistake(
             "its template renders no keys, and a volume is never empty",

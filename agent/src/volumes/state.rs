@@ -11,7 +11,7 @@ use latchkey_engine::source::Standing;
 use latchkey_secret::SecretData;
 use tokio::time::Instant;
 
-use super::attributes::{ObjectKey, Plan};
+use super::attributes::{ContentKey, Plan};
 use super::failure::{Failed, Patience, with_advice};
 
 /// Annotation of an ExternalSecret that restricts which service accounts of its namespace may mount it: names separated by
@@ -139,8 +139,8 @@ impl Seen {
     }
 
     /// The failure of a pod that may not mount the object.
-    pub(super) fn not_admitted(key: &ObjectKey, service_account: &str) -> Failed {
-        let text = format!("ExternalSecret {key} does not admit service account {service_account}");
+    pub(super) fn not_admitted(key: &ContentKey, service_account: &str) -> Failed {
+        let text = format!("{key} does not admit service account {service_account}");
         let advice = format!("add it to annotation {ALLOWED_SERVICE_ACCOUNTS}");
         Failed::new(
             FailureClass::PermissionDenied,
@@ -180,7 +180,7 @@ impl Snapshot {
 
     /// Decides for the mount that `plan` stands for. Never looks at a clock.
     pub(super) fn verdict(&self, plan: &Plan, times: Patient, now: Instant) -> Verdict {
-        let key = &plan.object;
+        let key = &plan.key;
         let missing_until = times.missing_until.min(times.deadline);
         let seen = match &self.known {
             Known::Unknown(_) if now < missing_until => return Verdict::Wait(missing_until, None),
@@ -188,7 +188,7 @@ impl Snapshot {
                 let reason = trouble
                     .as_deref()
                     .unwrap_or("no answer from the API server");
-                let text = format!("ExternalSecret {key} cannot be read: {reason}");
+                let text = format!("{key} cannot be read: {reason}");
                 let text = with_advice(&text, "it is tried again by itself");
                 return Verdict::Refuse(Failed::new(
                     FailureClass::Unavailable,
@@ -200,9 +200,7 @@ impl Snapshot {
                 let failed = Failed::new(
                     FailureClass::NotFound,
                     Patience::Appears,
-                    format!(
-                        "ExternalSecret {key} not found; create it or correct attribute externalSecret"
-                    ),
+                    format!("{key} not found; create it or correct attribute externalSecret"),
                 );
                 return if now < missing_until {
                     Verdict::Wait(missing_until, Some(failed))
@@ -211,10 +209,7 @@ impl Snapshot {
                 };
             }
             Known::Unreadable(reason) => {
-                let text = with_advice(
-                    &format!("ExternalSecret {key} is not valid: {reason}"),
-                    "correct it",
-                );
+                let text = with_advice(&format!("{key} is not valid: {reason}"), "correct it");
                 return Verdict::Refuse(Failed::new(
                     FailureClass::FailedPrecondition,
                     Patience::Never,
@@ -242,9 +237,7 @@ impl Snapshot {
                 Patience::Later => Verdict::Wait(times.deadline, Some(failed.clone())),
             },
             None if now >= times.deadline => {
-                let text = format!(
-                    "no answer for ExternalSecret {key} in time; it is tried again by itself"
-                );
+                let text = format!("no answer for {key} in time; it is tried again by itself");
                 Verdict::Refuse(Failed::new(
                     FailureClass::DeadlineExceeded,
                     Patience::Later,

@@ -15,13 +15,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{advance, sleep};
 use tokio_stream::wrappers::WatchStream;
 
-use super::attributes::ObjectKey;
+use super::attributes::{ContentKey, Subject};
 use super::events::Note;
-use super::objects::Sight;
+use super::objects::{ObjectKey, Sight};
 use super::*;
 
 mod first_mounts;
 mod freshness;
+mod inline;
 mod lanes;
 mod panics;
 mod standing;
@@ -104,11 +105,11 @@ struct Shelf(Mutex<HashMap<ObjectKey, watch::Sender<Option<Sight>>>>);
 
 impl Shelf {
     fn put(&self, name: &str, sight: Sight) {
-        self.sender(&key(name)).send_replace(Some(sight));
+        self.sender(&object_key(name)).send_replace(Some(sight));
     }
 
     fn followers(&self, name: &str) -> usize {
-        self.sender(&key(name)).receiver_count()
+        self.sender(&object_key(name)).receiver_count()
     }
 
     fn sender(&self, key: &ObjectKey) -> watch::Sender<Option<Sight>> {
@@ -205,7 +206,14 @@ impl Bench {
     }
 }
 
-fn key(name: &str) -> ObjectKey {
+fn key(name: &str) -> ContentKey {
+    ContentKey {
+        namespace: String::from("app"),
+        subject: Subject::ExternalSecret(name.to_owned()),
+    }
+}
+
+fn object_key(name: &str) -> ObjectKey {
     ObjectKey {
         namespace: String::from("app"),
         name: name.to_owned(),
@@ -213,21 +221,23 @@ fn key(name: &str) -> ObjectKey {
 }
 
 fn plan_with(name: &str, pod: &str, attributes: &[(&str, &str)]) -> Plan {
-    let mut all = BTreeMap::from([(String::from("externalSecret"), name.to_owned())]);
-    all.extend(
-        attributes
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
-    );
-    Plan::try_new(&VolumeRequest {
+    plan_of(pod, &[&[("externalSecret", name)], attributes].concat())
+}
+
+fn plan_of(pod: &str, attributes: &[(&str, &str)]) -> Plan {
+    let attributes = attributes
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    let request = VolumeRequest {
         volume_id: format!("csi-{pod}"),
         namespace: String::from("app"),
         pod_name: pod.to_owned(),
         pod_uid: format!("uid-{pod}"),
         service_account: String::from("web"),
-        attributes: all,
-    })
-    .unwrap()
+        attributes,
+    };
+    Plan::try_new(&request, &Rules::default()).unwrap()
 }
 
 fn plan(name: &str) -> Plan {

@@ -147,14 +147,17 @@ async fn namespaces_share_nothing_however_much_their_objects_are_alike() {
         namespace: String::from("other"),
         name: String::from("a"),
     };
+    let foreign = Plan {
+        key: ContentKey {
+            namespace: key.namespace.clone(),
+            ..plan("a").key
+        },
+        ..plan("a")
+    };
     bench
         .shelf
         .sender(&key)
         .send_replace(Some(one_key("a", 1, "db", "1h")));
-    let foreign = Plan {
-        object: key,
-        ..plan("a")
-    };
     bench.value("db", "two");
     assert_eq!(text(&bench.first(&foreign).await.unwrap()), "password=two");
     assert_eq!((bench.calls(), bench.volumes.objects_in_use()), (2, 2));

@@ -1,17 +1,15 @@
 //! The attribute `items`: which keys a volume shows, where, and with which mode (csi.md 8 and 5.5).
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
 
-use super::attributes::{parse_mode, quoted};
+use super::quoted;
+use super::scalars::{MAX_KEY_BYTES, is_data_key, parse_mode};
+use super::text::{self, Text};
 
 /// Most entries of one list.
 const MAX_ITEMS: usize = 256;
-/// Longest key of a Kubernetes Secret, in bytes.
-const MAX_KEY_BYTES: usize = 253;
 /// Longest path below the root of a volume, in bytes (csi.md 5.5).
 const MAX_PATH_BYTES: usize = 1024;
 /// Longest component of a path, in bytes (csi.md 5.5).
@@ -39,65 +37,13 @@ struct Wire {
     mode: Option<Text>,
 }
 
-/// A scalar that must be written as text: `mode: 256` would otherwise quietly mean 0400 to one reader and 0256 to another.
-enum Text {
-    Text(String),
-    Other,
-}
-
-// === impl Text ===
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
-            type Value = Text;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("text in quotes")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
-                Ok(Text::Text(text.to_owned()))
-            }
-
-            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Text, E> {
-                Ok(Text::Other)
-            }
-
-            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Text, E> {
-                Ok(Text::Other)
-            }
-
-            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Text, E> {
-                Ok(Text::Other)
-            }
-
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Text, E> {
-                Ok(Text::Other)
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<Text, E> {
-                Ok(Text::Other)
-            }
-        }
-        deserializer.deserialize_any(Reader)
-    }
-}
-
 /// Reads and checks the list.
 ///
 /// # Errors
 ///
 /// The first broken rule, in words, naming the entry by its index and the key or path.
 pub(super) fn parse(text: &str) -> Result<Vec<Item>, String> {
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        strict_booleans: true,
-        budget: serde_saphyr::budget! { max_nodes: 8 * MAX_ITEMS, max_depth: 8 },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 0 },
-    };
-    let wires: Vec<Wire> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    let wires: Vec<Wire> = text::parse_list(text, 8 * MAX_ITEMS).map_err(|error| {
         format!(
             "not a YAML or JSON list of {{key, path, mode}}: {}",
             quoted(&one_line(&error.to_string()))
@@ -124,29 +70,22 @@ pub(super) fn parse(text: &str) -> Result<Vec<Item>, String> {
 }
 
 fn checked(wire: Wire) -> Result<Item, String> {
-    let required = |name: &str, text: Text| match text {
-        Text::Text(text) => Ok(text),
-        Text::Other => Err(format!("{name} must be text; put it in quotes")),
-    };
-    let key = required("key", wire.key)?;
+    let key = wire.key.required("key")?;
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
         return Err(format!("key must have 1 to {MAX_KEY_BYTES} bytes"));
     }
-    if !key
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-    {
+    if !is_data_key(&key) {
         return Err(format!(
             "key {} has characters other than letters, digits, '-', '_' and '.'",
             quoted(&key)
         ));
     }
-    let path = required("path", wire.path)?;
+    let path = wire.path.required("path")?;
     check_path(&path).map_err(|rule| format!("path {} {rule}", quoted(&path)))?;
     let mode = match wire.mode {
         None => None,
         Some(mode) => {
-            Some(parse_mode(&required("mode", mode)?).map_err(|rule| format!("mode {rule}"))?)
+            Some(parse_mode(&mode.required("mode")?).map_err(|rule| format!("mode {rule}"))?)
         }
     };
     Ok(Item { key, path, mode })
@@ -157,7 +96,7 @@ fn checked(wire: Wire) -> Result<Item, String> {
 /// # Errors
 ///
 /// The broken rule, as the end of a sentence that begins with the path.
-pub(super) fn check_path(path: &str) -> Result<(), String> {
+pub(in crate::volumes) fn check_path(path: &str) -> Result<(), String> {
     if path.is_empty() {
         return Err(String::from("is empty"));
     }
@@ -201,7 +140,7 @@ pub(super) fn check_path(path: &str) -> Result<(), String> {
 /// # Errors
 ///
 /// The collision, in words.
-pub(super) fn check_collisions<'a>(
+pub(in crate::volumes) fn check_collisions<'a>(
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<(), String> {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();

@@ -1,0 +1,257 @@
+//! The table of csi.md 8: what is accepted, and how the rest is refused.
+
+use super::*;
+
+fn request(attributes: &[(&str, &str)]) -> VolumeRequest {
+    VolumeRequest {
+        volume_id: String::from("csi-1"),
+        namespace: String::from("app"),
+        pod_name: String::from("web-0"),
+        pod_uid: String::from("u-1"),
+        service_account: String::from("web"),
+        attributes: attributes
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+    }
+}
+
+fn plan(attributes: &[(&str, &str)]) -> Result<Plan, String> {
+    Plan::try_new(&request(attributes), &Rules::default()).map_err(|refusal| refusal.to_string())
+}
+
+/// A plan for `externalSecret: db` and these attributes.
+fn plan_of_db(attributes: &[(&str, &str)]) -> Result<Plan, String> {
+    plan(&[attributes, &[("externalSecret", "db")]].concat())
+}
+
+const ONE_KEY: (&str, &str) = ("data", "[{secretKey: password, remoteRef: {key: db}}]");
+
+#[test]
+fn a_name_alone_shows_every_key_of_the_pods_namespace() {
+    let plan = plan_of_db(&[]).unwrap();
+    assert_eq!(plan.key.to_string(), "ExternalSecret app/db");
+    assert_eq!(plan.layout, Layout::default());
+    assert_eq!(plan.pod.service_account, "web");
+    let settings = VolumeSettings {
+        size_limit: Some(1 << 20),
+        ..VolumeSettings::default()
+    };
+    assert_eq!(plan.settings, settings);
+}
+
+#[test]
+fn files_look_and_weigh_as_the_attributes_say() {
+    let plan = plan_of_db(&[
+        ("uid", "1000"),
+        ("gid", "0"),
+        ("defaultMode", "0400"),
+        ("sizeLimit", "16Mi"),
+    ]);
+    let settings = VolumeSettings {
+        uid: Some(1000),
+        gid: Some(0),
+        default_mode: Some(0o400),
+        size_limit: Some(16 << 20),
+    };
+    assert_eq!(plan.unwrap().settings, settings);
+    let rules = Rules {
+        max_size: 4096,
+        ..Rules::default()
+    };
+    let plan = Plan::try_new(&request(&[("externalSecret", "db")]), &rules).unwrap();
+    assert_eq!(plan.settings.size_limit, Some(4096));
+}
+
+#[test]
+fn inline_data_is_the_same_however_it_is_written_and_an_object_of_its_own() {
+    let json = r#"[{"secretKey":"password","remoteRef":{"key":"db"}}]"#;
+    let one = plan(&[ONE_KEY, ("secretStore", "vault")]).unwrap();
+    let other = plan(&[
+        ("data", json),
+        ("secretStore", "vault"),
+        ("secretStoreKind", "SecretStore"),
+    ])
+    .unwrap();
+    assert_eq!(one.key, other.key);
+    assert_eq!(one.key.to_string(), "inline data of SecretStore app/vault");
+    let cluster = plan(&[
+        ONE_KEY,
+        ("secretStore", "vault"),
+        ("secretStoreKind", "ClusterSecretStore"),
+    ])
+    .unwrap();
+    assert_ne!(one.key, cluster.key);
+    assert_eq!(
+        cluster.key.to_string(),
+        "inline data of ClusterSecretStore vault"
+    );
+    assert!(!format!("{cluster:?}").contains("password"), "csi.md R8");
+
+    let objects: Vec<_> = [&one, &other, &cluster]
+        .into_iter()
+        .map(|plan| match &plan.key.subject {
+            Subject::Inline(inline) => inline.to_object("app"),
+            Subject::ExternalSecret(name) => panic!("{name}"),
+        })
+        .collect();
+    assert_eq!(objects[0].metadata, objects[1].metadata);
+    assert_ne!(objects[0].metadata.uid, objects[2].metadata.uid);
+    let spec = &objects[2].spec;
+    assert_eq!(spec.data[0].remote_ref.key, "db");
+    let store = spec.secret_store_ref.as_ref().unwrap();
+    assert_eq!(
+        (store.name(), store.kind()),
+        ("vault", StoreKind::ClusterSecretStore)
+    );
+    assert!(store.api().is_ok());
+}
+
+#[test]
+fn inline_data_can_be_switched_off() {
+    // 9.3 (c)
+    let rules = Rules {
+        inline_data: false,
+        ..Rules::default()
+    };
+    let with_data = request(&[ONE_KEY, ("secretStore", "vault")]);
+    let refusal = Plan::try_new(&with_data, &rules).unwrap_err().to_string();
+    assert!(
+        refusal.contains("attribute data is switched off"),
+        "{refusal}"
+    );
+    assert!(Plan::try_new(&request(&[("externalSecret", "db")]), &rules).is_ok());
+}
+
+#[test]
+fn attributes_that_break_csi_md_8_are_refused_by_name() {
+    let long = "x".repeat(MAX_VALUE_BYTES + 1);
+    let half = "x".repeat(MAX_VALUE_BYTES);
+    let dns_long = "a".repeat(254);
+    let refused: &[(&[(&str, &str)], &str)] = &[
+        (&[], "attribute externalSecret is missing"),
+        (
+            &[("externalSecret", "")],
+            "attribute externalSecret is empty; quote",
+        ),
+        (
+            &[("externalSecret", "kube-system/db")],
+            "not a valid object name: \"kube-system/db\"",
+        ),
+        (&[("externalSecret", "Db")], "not a valid object name"),
+        (&[("externalSecret", "db.")], "not a valid object name"),
+        (&[("externalSecret", "../db")], "not a valid object name"),
+        (&[("externalSecret", &dns_long)], "not a valid object name"),
+        (
+            &[("externalsecret", "db")],
+            "unknown attribute externalsecret; did you mean externalSecret?",
+        ),
+        (
+            &[("externalSecret", "db"), ("data", "[]")],
+            "attributes externalSecret and data exclude each other",
+        ),
+        (
+            &[("data", "[]")],
+            "attribute secretStore is missing, which data needs",
+        ),
+        (
+            &[("data", "[]"), ("secretStore", "a/b")],
+            "attribute secretStore is not a valid object name",
+        ),
+        (
+            &[("data", "[]"), ("secretStore", "s")],
+            "attribute data: the list is empty",
+        ),
+        (
+            &[ONE_KEY, ("secretStore", "s"), ("secretStoreKind", "Store")],
+            "attribute secretStoreKind is neither SecretStore nor ClusterSecretStore: \"Store\"",
+        ),
+        (
+            &[
+                ("a", &half),
+                ("b", &half),
+                ("c", &half),
+                ("d", &half),
+                ("externalSecret", "db"),
+            ],
+            "longer than 65536 bytes together",
+        ),
+    ];
+    for (attributes, text) in refused {
+        check(plan(attributes), text);
+    }
+    let refused: &[(&str, &str, &str)] = &[
+        ("item", "[]", "unknown attribute item; did you mean items?"),
+        ("default-mode", "0400", "did you mean defaultMode?"),
+        (
+            "secretProviderClass",
+            "x",
+            "supported are externalSecret, data, secretStore",
+        ),
+        ("optoinal", "true", "did you mean optional?"),
+        ("sizelimit", "1Mi", "did you mean sizeLimit?"),
+        ("a\nb", "x", "unknown attribute \"a\\nb\""),
+        (
+            "secretStore",
+            "s",
+            "attribute secretStore has a meaning with data only",
+        ),
+        (
+            "secretStoreKind",
+            "SecretStore",
+            "attribute secretStoreKind has a meaning with data only",
+        ),
+        ("items", &long, "attribute items is longer than 16384 bytes"),
+        ("items", "nonsense", "attribute items: "),
+        (
+            "defaultMode",
+            "256",
+            "attribute defaultMode looks decimal: \"256\"",
+        ),
+        ("uid", "root", "attribute uid is not a decimal id"),
+        ("uid", "", "attribute uid is empty; quote the value"),
+        (
+            "gid",
+            "4294967295",
+            "attribute gid is not a decimal id from 0 to 4294967294",
+        ),
+        ("sizeLimit", "lots", "attribute sizeLimit is not a size"),
+        (
+            "sizeLimit",
+            "17Mi",
+            "attribute sizeLimit is 17825792 bytes, above the 16777216 bytes",
+        ),
+    ];
+    for (key, value, text) in refused {
+        check(plan_of_db(&[(key, value)]), text);
+    }
+}
+
+fn check(plan: Result<Plan, String>, text: &str) {
+    let Err(refusal) = plan else {
+        panic!("accepted: {text}")
+    };
+    assert!(refusal.contains(text), "{text:?} not in {refusal:?}");
+    assert!(
+        refusal.len() <= 512 && !refusal.contains('\n'),
+        "{refusal:?}"
+    );
+}
+
+#[test]
+fn every_key_of_the_table_is_either_served_or_refused_as_not_yet() {
+    for key in NOT_YET {
+        check(plan_of_db(&[(key, "1")]), "not supported yet");
+    }
+    let keys = SUPPORTED.iter().chain(&NOT_YET);
+    assert_eq!(keys.clone().count(), 14);
+    assert_eq!(keys.map(|key| key.len()).max(), Some(MAX_KEY_LENGTH));
+}
+
+#[test]
+fn a_refusal_quotes_at_most_64_bytes_of_a_value() {
+    let value = "\u{e9}".repeat(200);
+    let refusal = plan(&[("externalSecret", &value)]).unwrap_err();
+    assert_eq!(refusal.matches('\u{e9}').count(), 32);
+    assert!(refusal.contains("..."));
+}
