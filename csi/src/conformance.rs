@@ -1,4 +1,5 @@
-//! The conformance suite of csi.md 11.4 beyond csi-sanity: each name there is the name of a test here.
+//! The conformance suite of csi.md 11.4 beyond csi-sanity: each name there is the name of a test here. The fifteen rules of csi.md 0
+//! have a test each as well, which cites its rule.
 //!
 //! All of them run on real mounts: as root, in a mount namespace of their own.
 
@@ -166,5 +167,104 @@ fn every_name_of_the_suite_is_a_test() {
     for (words, test, file) in SUITE {
         let found = file.contains(&format!("#[test]\nfn {test}() {{"));
         assert!(found, "{words:?} has no test {test}");
+    }
+}
+
+/// csi.md 0: the rule, the test that cites it, the file of the test.
+const RULES: [(&str, &str, &str); 15] = [
+    (
+        "R1",
+        "sscsid_1051_an_ok_after_a_timeout_is_never_an_empty_volume",
+        include_str!("peers.rs"),
+    ),
+    ("R2", "final_error_leaves_no_mount_mountinfo_diff", BOUNDARY),
+    (
+        "R3",
+        "republish_with_failing_backend_stays_ok_100_times",
+        PUBLISH,
+    ),
+    ("R4", "client_cancel_at_each_stage", PUBLISH),
+    ("R5", "unpublish_unknown", PUBLISH),
+    (
+        "R6",
+        "sscsid_895_an_unpublish_after_an_absence_needs_nobody",
+        include_str!("peers.rs"),
+    ),
+    (
+        "R7",
+        "without_pod_info_nothing_is_believed",
+        include_str!("publish/tests.rs"),
+    ),
+    ("R8", "canary_never_in_logs_panics_errors_core", CANARY),
+    (
+        "R9",
+        "mount_what_is_attached_reaches_the_host_read_only_and_what_is_staged_does_not",
+        include_str!("mount/tests.rs"),
+    ),
+    (
+        "R10",
+        "planted_links_are_not_followed",
+        include_str!("layout/writer/tests.rs"),
+    ),
+    ("R11", "other_shapes_are_refused", include_str!("target.rs")),
+    ("R12", "rotation_under_8_readers_pair_consistency", ROTATION),
+    (
+        "R13",
+        "bounds_hold_before_anything_is_written",
+        include_str!("layout.rs"),
+    ),
+    (
+        "R14",
+        "a_rolling_restart_changes_nothing_that_a_container_sees",
+        RECOVERY,
+    ),
+    (
+        "R15",
+        "mount_publish_uses_an_empty_directory_and_touches_nothing_else",
+        include_str!("volumes/tests.rs"),
+    ),
+];
+
+#[test]
+fn every_rule_is_cited_by_a_test() {
+    for (index, (rule, test, file)) in RULES.into_iter().enumerate() {
+        assert_eq!(rule, format!("R{}", index + 1));
+        assert!(
+            cites(file, test, rule),
+            "{test} is no test that cites {rule}"
+        );
+    }
+}
+
+/// Whether `test` is a test of `file` whose documentation has the word `citation`.
+pub(crate) fn cites(file: &str, test: &str, citation: &str) -> bool {
+    let Some(start) = file.find(&format!("fn {test}(")) else {
+        return false;
+    };
+    let head = file[..start].rfind('\n').unwrap_or_default();
+    let above = file[..head].lines().rev().map(str::trim);
+    let above = above.take_while(|line| line.starts_with("///") || line.starts_with("#["));
+    let above = above.collect::<Vec<_>>();
+    let documentation = above
+        .iter()
+        .rev()
+        .filter_map(|line| line.strip_prefix("///"));
+    let documentation = documentation.collect::<String>();
+    let ends = |place: usize| {
+        let next = documentation[place + citation.len()..].chars().next();
+        next.is_none_or(|next| !next.is_ascii_alphanumeric())
+    };
+    let is_test = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+    let mut places = documentation.match_indices(citation);
+    above.iter().any(is_test) && places.any(|(place, _)| ends(place))
+}
+
+#[test]
+fn a_citation_is_a_whole_word_above_a_test() {
+    let file =
+        "    /// csi.md R11,\n    /// X#12.\n    #[test]\n    fn a() {}\n\n/// R2\nfn b() {}\n";
+    assert!(cites(file, "a", "R11") && cites(file, "a", "X#12"));
+    for (test, citation) in [("a", "R1"), ("a", "X#1"), ("b", "R2"), ("c", "R11")] {
+        assert!(!cites(file, test, citation), "{test} {citation}");
     }
 }

@@ -336,6 +336,7 @@ mod tests {
         layout(&[("a", "1"), ("a.b", "2"), ("ab/c", "3")]).unwrap();
     }
 
+    /// csi.md R13.
     #[test]
     fn bounds_hold_before_anything_is_written() {
         let large = "x".repeat(1025);

@@ -1,8 +1,9 @@
-//! Defects of other drivers, each as a test here: the rows of csi-peers.md 3 and 4 that lie in this crate. Each test names its
-//! rows by the identifiers of the first column.
+//! Defects of other drivers, each as a test here: the rows of csi-peers.md 3 and 4 that lie in this crate, in their order in
+//! [`table`]. Each test names its rows by the identifiers of the first column.
 
 mod authority;
 mod escape;
+mod table;
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::testing::{failure, files, in_mount_namespace, until};
 use crate::volumes::Published;
 use crate::volumes::bench::{Bench, CONTENT, our_mounts};
 
-/// csi-peers.md 3 (SSCSID#1051, ARO-HCP#5355): the provider outlives kubelet's patience, kubelet tries again. The retry joins
-/// what still runs, and its OK means complete content.
+/// csi.md R1; csi-peers.md 3 (SSCSID#1051, ARO-HCP#5355): the provider outlives kubelet's patience, kubelet tries again. The retry
+/// joins what still runs, and its OK means complete content.
 #[test]
 fn sscsid_1051_an_ok_after_a_timeout_is_never_an_empty_volume() {
     in_mount_namespace(|root| async move {
@@ -308,7 +309,7 @@ fn kubernetes_123604_old_generations_are_removed() {
     });
 }
 
-/// csi-peers.md 3 (SSCSID#895, #1079, #1582, spiffe README, CM#29): a pod that was deleted while the driver was away is released
+/// csi.md R6; csi-peers.md 3 (SSCSID#895, #1079, #1582, spiffe README, CM#29): a pod that was deleted while the driver was away is released
 /// as soon as the driver is back, without a word to the provider.
 #[test]
 fn sscsid_895_an_unpublish_after_an_absence_needs_nobody() {

@@ -38,7 +38,9 @@ use crate::volumes::disk::Disk;
 mod setup;
 
 pub(crate) use setup::Swap;
-use setup::{check_config, is_shared, keep_out_of_core_dumps, open_disk, swap_is_on};
+use setup::{
+    check_config, is_shared, keep_out_of_core_dumps, open_disk, parts_elsewhere, swap_is_on,
+};
 
 /// Largest request, bytes (csi.md 1.2).
 const MAX_MESSAGE: usize = 4 << 20;
@@ -396,6 +398,14 @@ impl Plugin {
         if swap == Swap::Refused {
             let reason = "swap is on and the kernel cannot keep volumes out of it";
             self.health.set_unfit(reason.to_owned());
+        }
+        let elsewhere = parts_elsewhere(&self.config);
+        if !elsewhere.is_empty() {
+            tracing::warn!(
+                root = %self.config.kubelet_root.display(),
+                ?elsewhere,
+                "parts of kubelet's root are on another filesystem than the rest; is all of it mounted from the host?"
+            );
         }
         if self.config.relaxations.extra_target_root.is_none() && !is_shared(&self.config) {
             tracing::error!(

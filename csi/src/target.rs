@@ -290,6 +290,7 @@ mod tests {
         );
     }
 
+    /// csi.md R11.
     #[test]
     fn other_shapes_are_refused() {
         let good = "/u/volumes/kubernetes.io~csi/v/mount";

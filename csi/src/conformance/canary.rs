@@ -51,6 +51,15 @@ fn canary_child() {
         tracing::info!(?good, "what kubelet sends");
         running.publish(good.clone()).await.unwrap();
         running.publish(good.clone()).await.unwrap();
+        // Tokens in the volume context, believed or not.
+        for delivery in [TokenDelivery::VolumeContext, TokenDelivery::Off] {
+            running.handle.set_token_delivery(delivery);
+            let mut inside = good.clone();
+            inside.volume_context.append(&mut inside.secrets);
+            tracing::info!(?inside, "what an older kubelet sends");
+            running.publish(inside).await.unwrap();
+        }
+        running.handle.set_token_delivery(TokenDelivery::Secrets);
 
         // Refused for every kind of reason; what the answers say is printed here.
         let mut flags = good.clone();
@@ -108,6 +117,7 @@ fn canary_child() {
     });
 }
 
+/// csi.md R8; csi-peers.md 4 (CVE-2023-2878, CVE-2024-3744): also where kubelet hands tokens over in the volume context.
 #[test]
 fn canary_never_in_logs_panics_errors_core() {
     let output = Command::new(std::env::current_exe().unwrap())
@@ -127,6 +137,7 @@ fn canary_never_in_logs_panics_errors_core() {
         "the child reached its end",
         "mounted a volume",
         "what kubelet sends",
+        "what an older kubelet sends",
         "expected by the test",
         "TRACE",
     ] {

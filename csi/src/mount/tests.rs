@@ -184,7 +184,7 @@ fn mount_foreign_file_systems_are_not_unmounted() {
 }
 
 /// The agent's container is another mount namespace than kubelet's: attach, content, flags and unmount must reach kubelet's, and
-/// what is staged must not (csi.md 5.1, 7.2).
+/// what is staged must not (csi.md R9, 5.1, 7.2).
 #[test]
 fn mount_what_is_attached_reaches_the_host_read_only_and_what_is_staged_does_not() {
     in_mount_namespace(|root| async move {

@@ -71,7 +71,8 @@ async fn call(socket: &std::path::Path, path: &str, authority: &str) -> u8 {
         .expect("the server answers")
 }
 
-/// Documents why kubelets before 1.26 cannot work, and why the name of the registration socket has an `@`.
+/// h2/tonic#243, k/k#112597: documents why kubelets before 1.26 cannot work, and why the name of the registration socket has an
+/// `@`.
 #[test]
 fn k_k_112597_authorities_of_kubelets_old_and_new() {
     in_mount_namespace(|root| async move {

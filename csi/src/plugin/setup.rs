@@ -101,6 +101,20 @@ pub(super) fn open_disk(config: &Config) -> Result<Disk, PluginError> {
     })
 }
 
+/// Parts of kubelet's root that are on another filesystem than the rest: where not all of it is mounted from the host, the missing
+/// part is the container's own, and kubelet never sees what is made there (csi.md 3.2).
+pub(super) fn parts_elsewhere(config: &Config) -> Vec<&'static str> {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &std::path::Path| std::fs::metadata(path).map(|found| found.dev()).ok();
+    let host = device(&config.kubelet_root);
+    let is_elsewhere = |name: &&str| {
+        let part = device(&config.kubelet_root.join(name));
+        part.is_some() && part != host
+    };
+    let parts = ["pods", "plugins", "plugins_registry"];
+    parts.into_iter().filter(is_elsewhere).collect()
+}
+
 pub(super) fn swap_is_on() -> bool {
     std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() > 1)
 }

@@ -7,8 +7,8 @@ use latchkey_proto::csi::v1::{NodeGetCapabilitiesRequest, NodeGetInfoRequest, Pr
 use latchkey_proto::pluginregistration::{InfoRequest, RegistrationStatus};
 use tonic::Code;
 
-use super::check_config;
 use super::rig::{Running, connect};
+use super::{check_config, parts_elsewhere};
 use crate::config::Config;
 use crate::testing::in_mount_namespace;
 
@@ -201,6 +201,29 @@ fn mount_a_private_pods_directory_makes_the_node_unfit() {
             .unwrap_err();
         assert_eq!(error.code(), Code::FailedPrecondition);
         assert!(running.handle.ready().is_err());
+        running.handle.live().await.unwrap();
+        running.stop().await;
+    });
+}
+
+/// csi.md 3.2: all of kubelet's root is on one device, the host's.
+#[test]
+fn mount_a_kubelet_root_in_parts_is_noticed() {
+    in_mount_namespace(|root| async move {
+        let mut config = Config::new("node-1", "0");
+        config.kubelet_root = root.path().to_owned();
+        assert_eq!(parts_elsewhere(&config), [""; 0]);
+        for (name, expected) in [
+            ("plugins_registry", &["plugins_registry"][..]),
+            ("pods", &["pods", "plugins_registry"]),
+        ] {
+            let flags = rustix::mount::MountFlags::empty();
+            let part = root.path().join(name);
+            rustix::mount::mount("container", part, "tmpfs", flags, None).unwrap();
+            assert_eq!(parts_elsewhere(&config), expected);
+        }
+        // Only said: a host may have a filesystem for its pods.
+        let running = Running::start(root).await;
         running.handle.live().await.unwrap();
         running.stop().await;
     });

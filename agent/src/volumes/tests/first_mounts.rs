@@ -165,6 +165,7 @@ async fn refused_credentials_are_not_tried_again_by_every_mount() {
     );
 }
 
+/// csi-peers.md 3 (SSCSID#1483, AKV#1609): throttling makes no more calls.
 #[tokio::test(start_paused = true)]
 async fn what_the_provider_asks_to_wait_is_waited() {
     let bench = Bench::new();

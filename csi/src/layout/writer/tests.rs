@@ -210,7 +210,7 @@ fn a_sweep_finishes_an_interrupted_write() {
     assert!(!needs_sweep(root.as_fd()).unwrap());
 }
 
-/// CVE-2017-1002102: what a container planted must not lead the agent out of the volume.
+/// csi.md R10; CVE-2017-1002102: what a container planted must not lead the agent out of the volume.
 #[test]
 fn planted_links_are_not_followed() {
     let outside = tempfile::tempdir().unwrap();
