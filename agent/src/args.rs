@@ -97,6 +97,14 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_CSI_ALLOWED_NAMESPACES", value_delimiter = ',', value_parser = dns_label)]
     pub csi_allowed_namespaces: Vec<String>,
 
+    /// Whether volumes may list the keys of a store themselves (attribute `data`), without an ExternalSecret.
+    #[arg(long, env = "LATCHKEY_CSI_INLINE_DATA", action = clap::ArgAction::Set, default_value_t = true)]
+    pub csi_inline_data: bool,
+
+    /// The shortest `refreshInterval` that a volume may have, as a Go duration.
+    #[arg(long, env = "LATCHKEY_CSI_MIN_REFRESH", value_parser = positive_duration, default_value = "30s")]
+    pub csi_min_refresh: Duration,
+
     /// How volumes are labelled on hosts with SELinux.
     #[arg(
         long,
@@ -389,6 +397,8 @@ mod tests {
             let args = parse(&["--node-name=n1", &argument]).unwrap();
             assert_eq!(args.unsafe_allow_generic_targets, allowed, "{argument}");
         }
+        assert!(args.csi_inline_data);
+        assert_eq!(args.csi_min_refresh, Duration::from_secs(30));
         assert_eq!(args.validate(), Ok(()));
     }
 
@@ -409,6 +419,8 @@ mod tests {
             ("--enable-flood-gate=perhaps", "--enable-flood-gate"),
             ("--sync-concurrency=0", "--sync-concurrency"),
             ("--sync-store-concurrency=many", "--sync-store-concurrency"),
+            ("--csi-inline-data=perhaps", "--csi-inline-data"),
+            ("--csi-min-refresh=0s", "--csi-min-refresh"),
             ("--no-such-flag", "--no-such-flag"),
         ];
         for (argument, flag) in cases {

@@ -30,6 +30,7 @@ use crate::providers::{
 };
 use crate::stores::{AllowedHosts, Policy};
 use crate::templates::ApiObjects;
+use crate::volumes::Rules;
 
 /// How long parts may take to end after a signal. The chart gives the pod 10 s.
 pub const DRAIN: Duration = Duration::from_secs(8);
@@ -172,6 +173,8 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         kubelet_root,
         csi_driver_name,
         csi_allowed_namespaces,
+        csi_inline_data,
+        csi_min_refresh,
         csi_selinux,
         csi_require_noswap,
         admin_address,
@@ -271,6 +274,11 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
                 allowed_namespaces: csi_allowed_namespaces,
                 selinux: csi_selinux,
                 require_noswap: csi_require_noswap,
+                rules: Rules {
+                    inline_data: csi_inline_data,
+                    min_refresh: csi_min_refresh,
+                    ..Rules::default()
+                },
             };
             Some(node::Node::new(
                 client.clone(),

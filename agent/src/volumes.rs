@@ -168,11 +168,11 @@ impl<S: Source + 'static> Volumes<S> {
             missing_until: since + self.missing_wait,
             deadline,
         };
-        let lease = self.registry.acquire(&plan.key);
+        let lease = self.registry.acquire(&plan.key, plan.refresh);
         let mut state = lease.state();
         let _demand = lease.demand();
         loop {
-            let snapshot = state.borrow_and_update().clone();
+            let snapshot = state.borrow_and_update().clone().seen_by(plan);
             match snapshot.verdict(plan, times, Instant::now()) {
                 Verdict::Serve(content) => {
                     // What was fetched for this very mount was asked of the stores a moment ago.
@@ -183,6 +183,7 @@ impl<S: Source + 'static> Volumes<S> {
                     return files::lay_out(&content.data, &plan.layout)
                         .map_err(|misfit| follow::misfit_failure(plan, &misfit));
                 }
+                Verdict::ServeNothing => return Ok(FileSet::default()),
                 Verdict::Refuse(failed) => return Err(failed),
                 Verdict::Wait(until, failed) => {
                     if let Some(failed) = failed {
@@ -235,7 +236,7 @@ impl<S: Source + 'static> Backend for Volumes<S> {
 
     fn subscribe(&self, plan: &Plan) -> BoxStream<'static, Update> {
         follow::follow(
-            self.registry.acquire(&plan.key),
+            self.registry.acquire(&plan.key, plan.refresh),
             plan.clone(),
             self.events.clone(),
         )

@@ -22,5 +22,5 @@ pub mod source;
 pub mod template;
 
 pub use latchkey_templating::tree;
-pub use resolve::{Resolution, ResolveError, resolve};
+pub use resolve::{Available, Resolution, ResolveError, resolve, resolve_available};
 pub use rewrite::{MergeError, RewriteError};

@@ -3,7 +3,7 @@
 //! All values are fetched before any is delivered: one broken entry means that nothing is. Fetches run beside each other within a
 //! bound, but their results are taken in the order of the spec, so the outcome and the first error never depend on timing.
 
-use std::time::Duration;
+mod error;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -13,10 +13,11 @@ use latchkey_crds::external_secret::{
 };
 use latchkey_secret::{SecretData, SecretValue};
 
-use crate::decode::{self, IllegalBase64, NullBytes, UndecodableKey};
-use crate::keys::{self, InvalidKey, KeyCollision};
-use crate::rewrite::RewriteError;
-use crate::source::{Caller, FailureClass, FetchError, GenerateError, Source};
+pub use self::error::{EntryError, ResolveError};
+
+use crate::decode;
+use crate::keys;
+use crate::source::{Caller, FailureClass, FetchError, Source};
 use crate::template::Renderer;
 
 /// The most fetches of one ExternalSecret that run at once.
@@ -32,148 +33,13 @@ pub struct Resolution {
     pub missing: Vec<String>,
 }
 
-/// An entry of the spec that failed, as it reads in events.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ResolveError {
-    /// `spec.dataFrom[index].find`.
-    #[error("error processing spec.dataFrom[{index}].find, err: {cause}")]
-    Find {
-        /// Position in `spec.dataFrom`.
-        index: usize,
-        /// What failed.
-        cause: EntryError,
-    },
-    /// `spec.dataFrom[index].extract`.
-    #[error("error processing spec.dataFrom[{index}].extract, err: {cause}")]
-    Extract {
-        /// Position in `spec.dataFrom`.
-        index: usize,
-        /// What failed.
-        cause: EntryError,
-    },
-    /// `spec.dataFrom[index].sourceRef.generatorRef`.
-    #[error("error processing spec.dataFrom[{index}].sourceRef.generatorRef, err: {cause}")]
-    Generator {
-        /// Position in `spec.dataFrom`.
-        index: usize,
-        /// What failed.
-        cause: EntryError,
-    },
-    /// `spec.data[index]`.
-    #[error("error processing spec.data[{index}] (key: {key}), err: {cause}")]
-    Data {
-        /// Position in `spec.data`.
-        index: usize,
-        /// The remote key.
-        key: String,
-        /// What failed.
-        cause: EntryError,
-    },
-}
-
-/// What failed within one entry.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum EntryError {
-    /// The value could not be fetched.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// The provider could not say what it has.
-    #[error("error getting all secrets: {0}")]
-    Find(FetchError),
-    /// No values were generated.
-    #[error(transparent)]
-    Generate(#[from] GenerateError),
-    /// Keys could not be rewritten.
-    #[error("error applying rewrite to keys: {0}")]
-    Rewrite(#[from] RewriteError),
-    /// Converted keys collide. An absent strategy leaves a gap, as upstream does.
-    #[error("error applying conversion strategy {} to keys: {cause}", strategy.map_or("", ConversionStrategy::as_str))]
-    Conversion {
-        /// The strategy of the entry.
-        strategy: Option<ConversionStrategy>,
-        /// The collision.
-        cause: KeyCollision,
-    },
-    /// A key cannot be used.
-    #[error("invalid secret keys (TIP: use rewrite or conversionStrategy to change keys): {0}")]
-    InvalidKey(#[from] InvalidKey),
-    /// One value could not be decoded.
-    #[error("error applying decoding strategy {} to data: {cause}", strategy.map_or("None", DecodingStrategy::as_str))]
-    Decode {
-        /// The strategy of the entry.
-        strategy: Option<DecodingStrategy>,
-        /// The offending byte.
-        cause: IllegalBase64,
-    },
-    /// One value of a map could not be decoded.
-    #[error("error applying decoding strategy {} to data: {cause}", strategy.map_or("None", DecodingStrategy::as_str))]
-    DecodeMap {
-        /// The strategy of the entry.
-        strategy: Option<DecodingStrategy>,
-        /// The offending value.
-        cause: UndecodableKey,
-    },
-    /// A value contains zero bytes.
-    #[error(transparent)]
-    NullBytes(#[from] NullBytes),
-}
-
-// === impl EntryError ===
-
-impl EntryError {
-    /// The failed fetch; `None` for what failed after it.
-    #[must_use]
-    pub fn fetch(&self) -> Option<&FetchError> {
-        match self {
-            Self::Fetch(error) | Self::Find(error) => Some(error),
-            Self::Generate(error) => Some(error.cause()),
-            Self::Rewrite(_)
-            | Self::Conversion { .. }
-            | Self::InvalidKey(_)
-            | Self::Decode { .. }
-            | Self::DecodeMap { .. }
-            | Self::NullBytes(_) => None,
-        }
-    }
-}
-
-// === impl ResolveError ===
-
-impl ResolveError {
-    /// What failed within the entry.
-    #[must_use]
-    pub fn cause(&self) -> &EntryError {
-        match self {
-            Self::Find { cause, .. }
-            | Self::Extract { cause, .. }
-            | Self::Generator { cause, .. }
-            | Self::Data { cause, .. } => cause,
-        }
-    }
-
-    /// Whether the provider says that the remote secret does not exist.
-    #[must_use]
-    pub fn is_missing(&self) -> bool {
-        matches!(self.cause().fetch(), Some(FetchError::NoSecret))
-    }
-
-    /// The class of a failed fetch; `None` for a missing secret and for what failed after the fetch.
-    #[must_use]
-    pub fn class(&self) -> Option<FailureClass> {
-        match self.cause().fetch()? {
-            FetchError::Failed { class, .. } => Some(*class),
-            FetchError::NoSecret => None,
-        }
-    }
-
-    /// How long the provider asked to wait.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self.cause().fetch()? {
-            FetchError::Failed { retry_after, .. } => *retry_after,
-            FetchError::NoSecret => None,
-        }
-    }
+/// What [`resolve_available`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Available {
+    /// What there is. Entries that the provider does not have are listed as missing under every deletion policy.
+    pub resolution: Resolution,
+    /// The failure that [`resolve`] makes of the first of these entries; `None` if it would skip them too, or if there are none.
+    pub failure: Option<ResolveError>,
 }
 
 /// One entry of the spec, in the order in which results are merged.
@@ -242,52 +108,40 @@ pub async fn resolve<S: Source>(
         now,
     };
     let skips_missing = spec.target.deletion_policy() != DeletionPolicy::Retain;
-    // Loops and not closures: a closure over borrowed entries, held across an await, keeps callers from spawning this future.
-    let mut fetches = Vec::with_capacity(spec.data_from.len() + spec.data.len());
-    let mut generators = Vec::new();
-    for (index, entry) in spec.data_from.iter().enumerate() {
-        // Of several sources in one entry the first of these counts; a store alone is none.
-        if let Some(find) = &entry.find {
-            fetches.push(work.fetch(Entry::Find { index, entry, find }));
-        } else if let Some(remote) = &entry.extract {
-            let entry = Entry::Extract {
-                index,
-                entry,
-                remote,
-            };
-            fetches.push(work.fetch(entry));
-        } else if let Some(reference) = generator_of(entry) {
-            // Its place is before the fetches that are still to come.
-            generators.push((fetches.len(), index, entry, reference));
-        }
-    }
-    for (index, entry) in spec.data.iter().enumerate() {
-        let entry = Entry::Data { index, entry };
-        fetches.push(work.fetch(entry));
-    }
-    let mut results = futures::stream::iter(fetches).buffered(CONCURRENT_FETCHES);
-
-    let mut resolution = Resolution::default();
-    let mut fetched = Vec::with_capacity(spec.data_from.len() + spec.data.len());
-    while let Some(result) = results.next().await {
-        match result {
-            Ok(data) => fetched.push(data),
-            Err(error) if skips_missing && error.is_missing() => {
-                resolution.missing.push(missing_message(&error));
-                fetched.push(SecretData::new());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    for (added, (place, index, entry, reference)) in generators.into_iter().enumerate() {
-        let data = work
-            .generate(index, entry, reference)
-            .await
-            .map_err(|cause| ResolveError::Generator { index, cause })?;
-        fetched.insert(place + added, data);
-    }
-    resolution.data.extend(fetched.into_iter().flatten());
+    let (resolution, _) = work.resolve(skips_missing).await?;
     Ok(resolution)
+}
+
+/// As [`resolve`], for readers that can do with less: what the provider does not have is skipped under every deletion policy, and
+/// told beside the rest.
+///
+/// # Errors
+///
+/// As for [`resolve`], but never because a secret is missing.
+///
+/// # Cancel safety
+///
+/// As for [`resolve`].
+pub async fn resolve_available<S: Source>(
+    spec: &ExternalSecretSpec,
+    caller: &Caller,
+    source: &S,
+    renderer: &Renderer,
+    now: Timestamp,
+) -> Result<Available, ResolveError> {
+    let work = Work {
+        spec,
+        caller,
+        source,
+        renderer,
+        now,
+    };
+    let (resolution, failure) = work.resolve(true).await?;
+    let is_failure = spec.target.deletion_policy() == DeletionPolicy::Retain;
+    Ok(Available {
+        resolution,
+        failure: failure.filter(|_| is_failure),
+    })
 }
 
 fn generator_of(entry: &DataFrom) -> Option<&GeneratorRef> {
@@ -311,6 +165,61 @@ fn missing_message(error: &ResolveError) -> String {
 // === impl Work ===
 
 impl<S: Source> Work<'_, S> {
+    /// Everything that the spec asks for, and the first secret that the provider does not have.
+    async fn resolve(
+        &self,
+        skips_missing: bool,
+    ) -> Result<(Resolution, Option<ResolveError>), ResolveError> {
+        // Loops and not closures: a closure over borrowed entries, held across an await, keeps callers from spawning this future.
+        let mut fetches = Vec::with_capacity(self.spec.data_from.len() + self.spec.data.len());
+        let mut generators = Vec::new();
+        for (index, entry) in self.spec.data_from.iter().enumerate() {
+            // Of several sources in one entry the first of these counts; a store alone is none.
+            if let Some(find) = &entry.find {
+                fetches.push(self.fetch(Entry::Find { index, entry, find }));
+            } else if let Some(remote) = &entry.extract {
+                let entry = Entry::Extract {
+                    index,
+                    entry,
+                    remote,
+                };
+                fetches.push(self.fetch(entry));
+            } else if let Some(reference) = generator_of(entry) {
+                // Its place is before the fetches that are still to come.
+                generators.push((fetches.len(), index, entry, reference));
+            }
+        }
+        for (index, entry) in self.spec.data.iter().enumerate() {
+            let entry = Entry::Data { index, entry };
+            fetches.push(self.fetch(entry));
+        }
+        let mut results = futures::stream::iter(fetches).buffered(CONCURRENT_FETCHES);
+
+        let mut resolution = Resolution::default();
+        let mut first_missing = None;
+        let mut fetched = Vec::with_capacity(self.spec.data_from.len() + self.spec.data.len());
+        while let Some(result) = results.next().await {
+            match result {
+                Ok(data) => fetched.push(data),
+                Err(error) if skips_missing && error.is_missing() => {
+                    resolution.missing.push(missing_message(&error));
+                    fetched.push(SecretData::new());
+                    first_missing.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for (added, (place, index, entry, reference)) in generators.into_iter().enumerate() {
+            let data = self
+                .generate(index, entry, reference)
+                .await
+                .map_err(|cause| ResolveError::Generator { index, cause })?;
+            fetched.insert(place + added, data);
+        }
+        resolution.data.extend(fetched.into_iter().flatten());
+        Ok((resolution, first_missing))
+    }
+
     async fn fetch(&self, entry: Entry<'_>) -> Result<SecretData, ResolveError> {
         match entry {
             Entry::Find { index, entry, find } => self

@@ -23,7 +23,7 @@ use crate::admin::{Health, Scope};
 use crate::args::SelinuxMode;
 use crate::providers::{ProviderSource, Providers};
 use crate::stores::{WatchReader, WatchSettings};
-use crate::volumes::{self, Volumes};
+use crate::volumes::{self, Rules, Volumes};
 
 /// How often the CSIDriver object is looked at.
 const DRIVER_INTERVAL: Duration = Duration::from_secs(60);
@@ -39,6 +39,7 @@ pub(super) struct Settings {
     pub(super) allowed_namespaces: Vec<String>,
     pub(super) selinux: SelinuxMode,
     pub(super) require_noswap: bool,
+    pub(super) rules: Rules,
 }
 
 /// The role before it runs.
@@ -47,6 +48,7 @@ pub(super) struct Node {
     driver_name: String,
     plugin: Plugin,
     node_name: String,
+    rules: Rules,
     providers: Arc<Providers>,
     renderer: Arc<Renderer>,
 }
@@ -70,12 +72,13 @@ impl Node {
             allowed_namespaces,
             selinux,
             require_noswap,
+            rules,
         } = settings;
         let mut config = latchkey_csi::Config::new(node_name.clone(), env!("CARGO_PKG_VERSION"));
         config.kubelet_root = kubelet_root;
         config.driver_name.clone_from(&driver_name);
         config.require_noswap = require_noswap;
-        config.max_volume_bytes = volumes::Rules::default().max_size;
+        config.max_volume_bytes = rules.max_size;
         config.allowed_namespaces =
             (!allowed_namespaces.is_empty()).then(|| allowed_namespaces.into_iter().collect());
         config.selinux = match selinux {
@@ -99,6 +102,7 @@ impl Node {
             driver_name,
             plugin,
             node_name,
+            rules,
             providers,
             renderer,
         }
@@ -111,6 +115,7 @@ impl Node {
             driver_name,
             plugin,
             node_name,
+            rules,
             providers,
             renderer,
         } = self;
@@ -130,7 +135,10 @@ impl Node {
             client.clone(),
             source,
             renderer,
-            volumes::Config::default(),
+            volumes::Config {
+                rules,
+                ..volumes::Config::default()
+            },
             recorder,
             stop.clone(),
         );

@@ -8,8 +8,10 @@
 //! | [`subject`] | what is shown: the key under which volumes share content |
 //! | `inline` | `data` |
 //! | [`items`] | `items`, and the rules of paths |
-//! | `scalars` | all that are one value |
+//! | `freshness` | `refreshInterval`, `startPolicy`, `maxStaleness` |
+//! | `scalars` | the form of all that are one value |
 
+mod freshness;
 mod inline;
 pub mod items;
 mod scalars;
@@ -17,10 +19,12 @@ pub mod subject;
 mod text;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use latchkey_crds::external_secret::{STORE_API_VERSION_V2, SecretStoreRef, StoreKind};
 use latchkey_csi::backend::{Refusal, VolumeRequest, VolumeSettings};
 
+pub use self::freshness::{Refresh, StartPolicy};
 use self::items::Item;
 pub use self::subject::{ContentKey, Inline, Subject};
 
@@ -40,11 +44,21 @@ pub const DEFAULT_MODE: &str = "defaultMode";
 pub const UID: &str = "uid";
 /// Attribute with the group of all files.
 pub const GID: &str = "gid";
+/// Attribute that says whether files may be absent.
+pub const OPTIONAL: &str = "optional";
+/// Attribute with the time between two fetches.
+pub const REFRESH_INTERVAL: &str = "refreshInterval";
+/// Attribute that says what a pod may start with.
+pub const START_POLICY: &str = "startPolicy";
+/// Attribute with the age that content may have then.
+pub const MAX_STALENESS: &str = "maxStaleness";
+/// Attribute with the audience of the pod's token.
+pub const AUDIENCE: &str = "audience";
 /// Attribute with the most bytes that all files may have together.
 pub const SIZE_LIMIT: &str = "sizeLimit";
 
-/// What this version understands, in the order shown to users.
-const SUPPORTED: [&str; 9] = [
+/// All keys, in the order shown to users.
+const KEYS: [&str; 14] = [
     EXTERNAL_SECRET,
     DATA,
     SECRET_STORE,
@@ -53,15 +67,12 @@ const SUPPORTED: [&str; 9] = [
     DEFAULT_MODE,
     UID,
     GID,
+    OPTIONAL,
+    REFRESH_INTERVAL,
+    START_POLICY,
+    MAX_STALENESS,
+    AUDIENCE,
     SIZE_LIMIT,
-];
-/// Known from csi.md 8 and not served yet. Refused by name, so that nothing a pod asks for is silently ignored.
-const NOT_YET: [&str; 5] = [
-    "audience",
-    "maxStaleness",
-    "optional",
-    "refreshInterval",
-    "startPolicy",
 ];
 
 /// Longest value of one attribute, in bytes.
@@ -72,12 +83,16 @@ const MAX_TOTAL_BYTES: usize = 64 * 1024;
 const SHOWN_VALUE_BYTES: usize = 64;
 /// Most bytes of a volume whose attributes name no limit (csi.md 5.2, 8).
 const DEFAULT_SIZE_LIMIT: u64 = 1 << 20;
+/// Longest audience, in bytes.
+const MAX_AUDIENCE_BYTES: usize = 253;
 
 /// What the administrator of the node lets attributes ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Whether `data` is allowed (csi.md 9.3). Default true.
     pub inline_data: bool,
+    /// The shortest `refreshInterval`. Default 30 s.
+    pub min_refresh: Duration,
     /// The largest `sizeLimit`, in bytes. Default 16 MiB, the most that csi.md 5.2 knows.
     pub max_size: u64,
 }
@@ -98,6 +113,9 @@ pub struct Pod {
 pub struct Layout {
     /// The picked keys; `None` shows every key under its own name.
     pub items: Option<Vec<Item>>,
+    /// Whether what is missing is left out: the ExternalSecret, remote secrets, keys of items. Never a reason to hide that
+    /// something failed.
+    pub is_optional: bool,
 }
 
 /// What the attributes of one volume came down to.
@@ -109,6 +127,12 @@ pub struct Plan {
     pub layout: Layout,
     /// How files look that say nothing themselves, and how large they may be.
     pub settings: VolumeSettings,
+    /// How often content is wanted anew; `None` leaves it to what is shown.
+    pub refresh: Option<Refresh>,
+    /// What the pod may start with.
+    pub start: StartPolicy,
+    /// Audience of the token of the pod that providers are shown; `None` for the only one that kubelet makes tokens for.
+    pub audience: Option<String>,
     /// Whose volume it is.
     pub pod: Pod,
 }
@@ -122,6 +146,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             inline_data: true,
+            min_refresh: Duration::from_secs(30),
             max_size: 16 << 20,
         }
     }
@@ -146,7 +171,15 @@ impl Plan {
             },
             layout: Layout {
                 items: attributes.read_list(ITEMS, items::parse)?,
+                is_optional: attributes
+                    .read(OPTIONAL, scalars::parse_bool)?
+                    .unwrap_or(false),
             },
+            refresh: attributes.read(REFRESH_INTERVAL, |text| {
+                Refresh::parse(text, rules.min_refresh)
+            })?,
+            start: attributes.start()?,
+            audience: attributes.read(AUDIENCE, parse_audience)?,
             settings: VolumeSettings {
                 uid: attributes.read(UID, scalars::parse_id)?,
                 gid: attributes.read(GID, scalars::parse_id)?,
@@ -243,6 +276,18 @@ impl<'a> Attributes<'a> {
         })
     }
 
+    fn start(&self) -> Result<StartPolicy, Refusal> {
+        let max_staleness = self.read(MAX_STALENESS, parse_staleness)?;
+        let start = self.read(START_POLICY, |text| StartPolicy::parse(text, max_staleness))?;
+        let start = start.unwrap_or_default();
+        if max_staleness.is_some() && start == StartPolicy::RequireFresh {
+            return Err(refuse(format!(
+                "attribute {MAX_STALENESS} has a meaning with {START_POLICY} AllowCached only; remove it or set that"
+            )));
+        }
+        Ok(start)
+    }
+
     /// Refuses `key` without `other`.
     fn only_with(&self, key: &str, other: &str) -> Result<(), Refusal> {
         if self.get(key).is_some() && self.get(other).is_none() {
@@ -279,18 +324,12 @@ fn check_sizes(attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
 
 fn check_keys(attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
     for key in attributes.keys() {
-        if SUPPORTED.contains(&key.as_str()) {
+        if KEYS.contains(&key.as_str()) {
             continue;
-        }
-        if NOT_YET.contains(&key.as_str()) {
-            return Err(refuse(format!(
-                "attribute {key} is not supported yet; supported are {}",
-                SUPPORTED.join(", ")
-            )));
         }
         let hint = match nearest(key) {
             Some(known) => format!("did you mean {known}?"),
-            None => format!("supported are {}", SUPPORTED.join(", ")),
+            None => format!("supported are {}", KEYS.join(", ")),
         };
         return Err(refuse(format!(
             "unknown attribute {}; {hint}",
@@ -331,15 +370,32 @@ fn size_within(text: &str, most: u64) -> Result<u64, String> {
     Ok(size)
 }
 
-/// The known key that `key` was probably meant to be, among all keys of csi.md 8.
+fn parse_staleness(text: &str) -> Result<Duration, String> {
+    let staleness = scalars::parse_duration(text)?;
+    if staleness.is_zero() {
+        return Err(String::from(
+            "is zero; remove it with startPolicy, or raise it",
+        ));
+    }
+    Ok(staleness)
+}
+
+fn parse_audience(text: &str) -> Result<String, String> {
+    if text.len() > MAX_AUDIENCE_BYTES || text.chars().any(char::is_control) {
+        return Err(format!(
+            "has more than {MAX_AUDIENCE_BYTES} bytes or control characters; name an audience of the CSIDriver's tokenRequests"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The known key that `key` was probably meant to be, if there is one.
 fn nearest(key: &str) -> Option<&'static str> {
     let wanted = key.to_ascii_lowercase();
     if wanted.len() > 4 * MAX_KEY_LENGTH {
         return None;
     }
-    SUPPORTED
-        .iter()
-        .chain(&NOT_YET)
+    KEYS.iter()
         .map(|known| (distance(&wanted, &known.to_ascii_lowercase()), *known))
         .min_by_key(|(steps, _)| *steps)
         .filter(|(steps, known)| *steps <= (known.len() / 3).max(1))

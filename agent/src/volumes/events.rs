@@ -187,7 +187,7 @@ pub(super) async fn write(
 mod tests {
     use latchkey_csi::backend::VolumeSettings;
 
-    use super::super::attributes::{Layout, Pod, Subject};
+    use super::super::attributes::{Layout, Pod, StartPolicy, Subject};
     use super::*;
 
     fn plan(pod_uid: &str) -> Plan {
@@ -198,6 +198,9 @@ mod tests {
             },
             layout: Layout::default(),
             settings: VolumeSettings::default(),
+            refresh: None,
+            start: StartPolicy::RequireFresh,
+            audience: None,
             pod: Pod {
                 name: String::from("web"),
                 uid: pod_uid.to_owned(),

@@ -41,10 +41,13 @@ pub(super) fn lay_out(data: &SecretData, layout: &Layout) -> Result<FileSet, Mis
     match &layout.items {
         Some(items) => {
             for item in items {
-                let Some(content) = data.get(&item.key) else {
-                    return Err(Misfit::MissingKey {
-                        key: item.key.clone(),
-                    });
+                let content = match data.get(&item.key) {
+                    Some(content) => content,
+                    None if layout.is_optional => continue,
+                    None => {
+                        let key = item.key.clone();
+                        return Err(Misfit::MissingKey { key });
+                    }
                 };
                 files.push(File {
                     path: item.path.clone(),
@@ -122,6 +125,7 @@ mod tests {
                     mode: None,
                 },
             ]),
+            is_optional: false,
         };
         let set = lay_out(&data(&[("a", "1"), ("b", "2"), ("c", "3")]), &layout).unwrap();
         assert_eq!(
@@ -137,11 +141,34 @@ mod tests {
             path: String::from("x"),
             mode: None,
         }]);
-        let misfit = lay_out(&data(&[("a", "1")]), &Layout { items }).unwrap_err();
+        let misfit = lay_out(
+            &data(&[("a", "1")]),
+            &Layout {
+                items,
+                is_optional: false,
+            },
+        )
+        .unwrap_err();
         assert_eq!(
             misfit.to_string(),
             "has no key \"nope\", which attribute items asks for"
         );
+    }
+
+    #[test]
+    fn an_optional_volume_leaves_missing_keys_out() {
+        let item = |key: &str| Item {
+            key: key.to_owned(),
+            path: format!("conf/{key}"),
+            mode: None,
+        };
+        let layout = Layout {
+            items: Some(vec![item("nope"), item("a")]),
+            is_optional: true,
+        };
+        let set = lay_out(&data(&[("a", "1")]), &layout).unwrap();
+        assert_eq!(set.files, [file("conf/a", None, "1")]);
+        assert!(lay_out(&data(&[]), &layout).unwrap().files.is_empty());
     }
 
     #[test]
@@ -158,6 +185,15 @@ mod tests {
             path: String::from("data"),
             mode: None,
         }]);
-        assert!(lay_out(&values, &Layout { items }).is_ok());
+        assert!(
+            lay_out(
+                &values,
+                &Layout {
+                    items,
+                    is_optional: false
+                }
+            )
+            .is_ok()
+        );
     }
 }

@@ -15,7 +15,7 @@ use super::events::{Events, Reason};
 use super::failure::{Failed, Patience};
 use super::files::lay_out;
 use super::registry::Lease;
-use super::state::{Content, Seen, Snapshot};
+use super::state::{Content, Known, Seen, Snapshot};
 
 /// One mounted volume's view of its ExternalSecret.
 struct Follower<S: Source + 'static> {
@@ -64,7 +64,7 @@ impl<S: Source + 'static> Follower<S> {
     /// The next update; `None` when the agent stops. Losing the future loses nothing.
     async fn next(&mut self) -> Option<Update> {
         loop {
-            let snapshot = self.state.borrow_and_update().clone();
+            let snapshot = self.state.borrow_and_update().clone().seen_by(&self.plan);
             if let Some(update) = self.translate(&snapshot) {
                 return Some(update);
             }
@@ -101,6 +101,13 @@ impl<S: Source + 'static> Follower<S> {
             .filter(|trouble| trouble.serial > self.trouble)
         {
             self.trouble = trouble.serial;
+            if self.plan.layout.is_optional
+                && snapshot.content.is_none()
+                && matches!(snapshot.known, Known::Missing)
+            {
+                // The volume has no files because there is no object, which is all right with it.
+                return None;
+            }
             let age = snapshot
                 .content
                 .as_ref()

@@ -21,7 +21,7 @@ use latchkey_engine::source::Source;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::attributes::{ContentKey, Subject};
+use super::attributes::{ContentKey, Refresh, Subject};
 use super::failure::{Failed, Patience};
 use super::objects::{ObjectKey, Sight};
 use super::registry::{Entry, Registry};
@@ -47,6 +47,8 @@ struct Refresher<S> {
     entry: Arc<Entry>,
     /// When to fetch next.
     due: Option<Instant>,
+    /// What `due` follows, if it is the regular refresh.
+    paced: Option<Refresh>,
     /// Failures in a row.
     failures: u32,
     /// Numbers contents and troubles.
@@ -75,6 +77,7 @@ pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: 
             },
             () = entry.wake.notified() => {
                 forget_at = refresher.forget_at();
+                refresher.keep_pace();
                 refresher.hurry();
                 refresher.catch_up(attempt.is_some());
             }
@@ -140,6 +143,7 @@ impl<S: Source + 'static> Refresher<S> {
             registry,
             entry,
             due: None,
+            paced: None,
             failures: 0,
             serial,
         };
@@ -196,6 +200,7 @@ impl<S: Source + 'static> Refresher<S> {
             return;
         }
         self.failures = 0;
+        self.paced = None;
         self.due = if is_first {
             // Volumes that an earlier process mounted show good content: they wait for their phase, so that restarts of many
             // agents do not ask all at once.
@@ -211,7 +216,7 @@ impl<S: Source + 'static> Refresher<S> {
 
     /// The object is gone or useless; content stays and counts as stale.
     fn see_nothing(&mut self, known: Known, failed: Failed) {
-        self.due = None;
+        (self.due, self.paced) = (None, None);
         self.failures = 0;
         self.serial += 1;
         let now = Instant::now();
@@ -249,6 +254,7 @@ impl<S: Source + 'static> Refresher<S> {
         }
         let earliest = held.map_or(now, |trouble| trouble.hold_until.max(now));
         self.due = Some(self.due.map_or(earliest, |due| due.min(earliest)));
+        self.paced = None;
     }
 
     /// Fetches now if the wall clock says that content is overdue: the monotonic clock stands still while a machine sleeps.
@@ -257,18 +263,30 @@ impl<S: Source + 'static> Refresher<S> {
         let (Some(seen), Some(content)) = (state.seen(), state.current()) else {
             return;
         };
-        let Some(interval) = seen.interval() else {
+        let Refresh::Every(interval) = self.entry.refresh(seen.refresh()) else {
             return;
         };
         let age = content.fetched_on.elapsed().unwrap_or_default();
         if !is_fetching && age > interval.mul_f64(OVERDUE) {
             self.due = Some(Instant::now());
+            self.paced = None;
+        }
+    }
+
+    /// Plans anew if a volume that came or went changed how often to fetch.
+    fn keep_pace(&mut self) {
+        let Some(paced) = self.paced else { return };
+        let seen = self.entry.state.borrow().seen().cloned();
+        if let Some(seen) = seen.filter(|_| self.entry.is_used())
+            && self.entry.refresh(seen.refresh()) != paced
+        {
+            self.due = self.next_refresh(&seen, Instant::now());
         }
     }
 
     /// Starts a fetch of the object as it is now.
     fn begin(&mut self) -> Option<BoxFuture<'static, Outcome>> {
-        self.due = None;
+        (self.due, self.paced) = (None, None);
         let seen = self.entry.state.borrow().seen().cloned()?;
         let registry = Arc::clone(&self.registry);
         let entry = Arc::clone(&self.entry);
@@ -288,69 +306,97 @@ impl<S: Source + 'static> Refresher<S> {
 
     /// Takes in the result of a fetch and plans the next.
     fn finish(&mut self, outcome: Outcome) {
-        let now = Instant::now();
-        let key = &self.entry.key;
         self.serial += 1;
-        let serial = self.serial;
+        let Outcome {
+            revision,
+            began,
+            began_on,
+            result,
+        } = outcome;
         let is_outdated =
-            self.entry.state.borrow().seen().map(|seen| &seen.revision) != Some(&outcome.revision);
-        match outcome.result {
-            Ok(Fetched { data, standing }) => {
-                if self.failures > 0 {
-                    info!(object = %key, failures = self.failures, "it can be fetched again");
-                }
-                self.failures = 0;
-                let content = Content {
+            self.entry.state.borrow().seen().map(|seen| &seen.revision) != Some(&revision);
+        match result {
+            Ok(Fetched {
+                data,
+                missing,
+                standing,
+            }) => {
+                let content = Arc::new(Content {
                     data,
                     standing,
-                    revision: outcome.revision,
-                    fetched: outcome.began,
-                    fetched_on: outcome.began_on,
-                    serial,
-                };
-                self.entry.state.send_modify(|state| {
-                    state.content = Some(Arc::new(content));
-                    // Trouble with the object itself outlives a fetch that began before it.
-                    if state.seen().is_some() {
-                        state.trouble = None;
-                    }
+                    revision,
+                    fetched: began,
+                    fetched_on: began_on,
+                    serial: self.serial,
                 });
-                if !is_outdated {
-                    let seen = self.entry.state.borrow().seen().cloned();
-                    self.due = seen.and_then(|seen| self.next_refresh(&seen, now));
+                match missing {
+                    None => self.take(content, is_outdated),
+                    Some(_) if is_outdated => {}
+                    Some(failed) => self.fail(failed, Arc::clone(&content.revision), Some(content)),
                 }
             }
             Err(_) if is_outdated => {}
-            Err(failed) => {
-                self.failures = self.failures.saturating_add(1);
-                if self.failures == 1 {
-                    warn!(object = %key, class = ?failed.class, reason = failed.message, "it cannot be fetched");
-                }
-                let pause = pause_after(
-                    &failed,
-                    self.failures,
-                    self.entry.demanded_at().is_some(),
-                    (self.registry.jitter)(),
-                );
-                self.due = Some(now + pause);
-                let hold_until = now + hold_after(&failed);
-                let trouble = Trouble {
-                    failed,
-                    revision: Some(outcome.revision),
-                    at: now,
-                    hold_until,
-                    serial,
-                };
-                self.entry
-                    .state
-                    .send_modify(|state| state.trouble = Some(Arc::new(trouble)));
-            }
+            Err(failed) => self.fail(failed, revision, None),
         }
         self.hurry();
     }
 
-    fn next_refresh(&self, seen: &Seen, now: Instant) -> Option<Instant> {
-        let interval = seen.interval()?;
+    /// Content arrived.
+    fn take(&mut self, content: Arc<Content>, is_outdated: bool) {
+        if self.failures > 0 {
+            info!(object = %self.entry.key, failures = self.failures, "it can be fetched again");
+        }
+        self.failures = 0;
+        self.entry.state.send_modify(|state| {
+            state.content = Some(content);
+            state.partial = None;
+            // Trouble with the object itself outlives a fetch that began before it.
+            if state.seen().is_some() {
+                state.trouble = None;
+            }
+        });
+        if !is_outdated {
+            let seen = self.entry.state.borrow().seen().cloned();
+            self.due = seen.and_then(|seen| self.next_refresh(&seen, Instant::now()));
+        }
+    }
+
+    /// A fetch failed, or found less than it should have: `partial`.
+    fn fail(&mut self, failed: Failed, revision: Arc<Revision>, partial: Option<Arc<Content>>) {
+        let now = Instant::now();
+        self.failures = self.failures.saturating_add(1);
+        if self.failures == 1 {
+            warn!(object = %self.entry.key, class = ?failed.class, reason = failed.message, "it cannot be fetched");
+        }
+        let pause = pause_after(
+            &failed,
+            self.failures,
+            self.entry.demanded_at().is_some(),
+            (self.registry.jitter)(),
+        );
+        (self.due, self.paced) = (Some(now + pause), None);
+        let hold_until = now + hold_after(&failed);
+        let trouble = Trouble {
+            failed,
+            revision: Some(revision),
+            at: now,
+            hold_until,
+            serial: self.serial,
+        };
+        self.entry.state.send_modify(|state| {
+            state.trouble = Some(Arc::new(trouble));
+            if partial.is_some() {
+                state.partial = partial;
+            }
+        });
+    }
+
+    fn next_refresh(&mut self, seen: &Seen, now: Instant) -> Option<Instant> {
+        let refresh = self.entry.refresh(seen.refresh());
+        self.paced = Some(refresh);
+        let Refresh::Every(interval) = refresh else {
+            return None;
+        };
         Some(self.registry.clock.next_refresh(
             now,
             &seen.revision.uid,

@@ -1,6 +1,6 @@
 //! What volumes of this node show: one entry and one task for each ExternalSecret or inline data, as long as a volume needs it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::attributes::ContentKey;
+use super::attributes::{ContentKey, Refresh};
 use super::objects::Objects;
 use super::refresher;
 use super::resolve::Resolver;
@@ -35,6 +35,8 @@ pub(super) struct Entry {
     pub(super) state: watch::Sender<Snapshot>,
     /// Volumes and waiting mounts that hold the entry. Changed under the registry's lock only.
     users: AtomicUsize,
+    /// How often these users want content anew, with their number; `None` is whoever leaves it to what is shown.
+    wishes: Mutex<BTreeMap<Option<Refresh>, usize>>,
     /// When the latest user left.
     idle_since: Mutex<Instant>,
     /// Mounts that wait for first content.
@@ -68,6 +70,7 @@ pub(super) struct Registry<S> {
 pub(super) struct Lease<S: Source + 'static> {
     registry: Arc<Registry<S>>,
     entry: Arc<Entry>,
+    wish: Option<Refresh>,
 }
 
 /// Marks a mount as waiting while it lives.
@@ -99,8 +102,26 @@ impl Entry {
         }
     }
 
-    fn is_used(&self) -> bool {
+    /// How often to fetch: the shortest wish of all users, of whom those without one want what the object itself asks for
+    /// (`own`). Without users nothing but that.
+    pub(super) fn refresh(&self, own: Refresh) -> Refresh {
+        let wishes = self.wishes.lock();
+        let shortest = wishes.keys().map(|wish| wish.unwrap_or(own)).min();
+        shortest.unwrap_or(own)
+    }
+
+    pub(super) fn is_used(&self) -> bool {
         self.users.load(Ordering::SeqCst) > 0
+    }
+
+    fn forget_wish(&self, wish: Option<Refresh>) {
+        let mut wishes = self.wishes.lock();
+        if let Some(count) = wishes.get_mut(&wish) {
+            *count -= 1;
+            if *count == 0 {
+                wishes.remove(&wish);
+            }
+        }
     }
 
     /// When the latest of the waiting mounts began to wait; `None` if none waits.
@@ -137,14 +158,15 @@ impl<S: Source + 'static> Registry<S> {
         })
     }
 
-    /// Holds the entry of `key`, with a task that follows the object.
-    pub(super) fn acquire(self: &Arc<Self>, key: &ContentKey) -> Lease<S> {
+    /// Holds the entry of `key`, with a task that follows the object and fetches at least as often as `wish` says.
+    pub(super) fn acquire(self: &Arc<Self>, key: &ContentKey, wish: Option<Refresh>) -> Lease<S> {
         let mut entries = self.entries.lock();
         let entry = entries.entry(key.clone()).or_insert_with(|| {
             let entry = Arc::new(Entry {
                 key: key.clone(),
                 state: watch::Sender::new(Snapshot::new()),
                 users: AtomicUsize::new(0),
+                wishes: Mutex::default(),
                 idle_since: Mutex::new(Instant::now()),
                 waiting: AtomicUsize::new(0),
                 demanded_at: Mutex::new(None),
@@ -156,10 +178,12 @@ impl<S: Source + 'static> Registry<S> {
             entry
         });
         entry.users.fetch_add(1, Ordering::SeqCst);
+        *entry.wishes.lock().entry(wish).or_default() += 1;
         entry.wake.notify_one();
         Lease {
             registry: Arc::clone(self),
             entry: Arc::clone(entry),
+            wish,
         }
     }
 
@@ -239,6 +263,7 @@ impl<S: Source + 'static> Drop for Lease<S> {
         let _entries = self.registry.entries.lock();
         *self.entry.idle_since.lock() = Instant::now();
         self.entry.users.fetch_sub(1, Ordering::SeqCst);
+        self.entry.forget_wish(self.wish);
         self.entry.wake.notify_one();
     }
 }

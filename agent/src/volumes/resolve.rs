@@ -8,6 +8,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use latchkey_crds::external_secret::{ExternalSecret, SecretStoreRef};
 use latchkey_csi::backend::FailureClass;
+use latchkey_engine::ResolveError;
 use latchkey_engine::source::{Caller, FetchError, Source, Standing};
 use latchkey_engine::template::Renderer;
 use latchkey_secret::SecretData;
@@ -27,6 +28,8 @@ pub(super) struct Resolver<S> {
 /// What was fetched, and what it rests on.
 pub(super) struct Fetched {
     pub(super) data: SecretData,
+    /// Why this is not all: the provider does not have a secret. Then the data is for volumes that can do with less.
+    pub(super) missing: Option<Failed>,
     /// `None` if that could not be told: then the data is for those who waited for it, and not to be kept for others.
     pub(super) standing: Option<Standing>,
 }
@@ -103,10 +106,7 @@ async fn resolve<S: Source>(
     caller: &Caller,
     object: &ExternalSecret,
 ) -> Result<Fetched, Failed> {
-    let mistake = |text: &str| {
-        let text = with_advice(&format!("{key}: {text}"), "correct it");
-        Failed::new(FailureClass::FailedPrecondition, Patience::Never, text)
-    };
+    let mistake = |text: &str| mistake_in(key, text);
     if let Some(index) = first_generator(object) {
         let text = format!(
             "spec.dataFrom[{index}].sourceRef.generatorRef is not for volumes, where each node would get values of its own: \
@@ -123,30 +123,48 @@ async fn resolve<S: Source>(
     let standing = standing(resolver, key, object).await.ok();
     let (source, renderer) = (resolver.source.as_ref(), resolver.renderer.as_ref());
     let now = Timestamp::now();
-    let resolution = latchkey_engine::resolve(&object.spec, caller, source, renderer, now)
+    let found = latchkey_engine::resolve_available(&object.spec, caller, source, renderer, now)
         .await
-        .map_err(|error| match error.cause().fetch() {
-            Some(cause) => Failed::of_fetch(cause, &format!("{key}: {error}")),
-            None => mistake(&error.to_string()),
-        })?;
-    if resolution.data.is_empty() {
-        // A volume is never emptied and never starts empty (csi.md R1).
-        let text = format!("{key} resolves to no keys; fill the remote secret or correct the spec");
-        return Err(Failed::new(FailureClass::NotFound, Patience::Never, text));
-    }
-    let rendered = renderer
-        .render(object, resolution.data, now)
-        .await
-        .map_err(|error| Failed::of_template(&error, &format!("{key}")))?;
-    if rendered.data.is_empty() {
+        .map_err(|error| of_resolve(key, &error))?;
+    let data = found.resolution.data;
+    let missing = match found.failure {
+        Some(error) => Some(of_resolve(key, &error)),
+        // A volume is never emptied and never starts empty (csi.md R1), unless it says that it can.
+        None => data.is_empty().then(|| {
+            let text =
+                format!("{key} resolves to no keys; fill the remote secret or correct the spec");
+            Failed::new(FailureClass::NotFound, Patience::Never, text)
+        }),
+    };
+    let rendered = renderer.render(object, data, now).await;
+    let data = match (rendered, &missing) {
+        (Ok(rendered), _) => rendered.data,
+        // A template that needs what is missing: the cause is told, not the symptom.
+        (Err(_), Some(missing)) => return Err(missing.clone()),
+        (Err(error), None) => return Err(Failed::of_template(&error, &key.to_string())),
+    };
+    if data.is_empty() && missing.is_none() {
         return Err(mistake(
             "its template renders no keys, and a volume is never empty",
         ));
     }
     Ok(Fetched {
-        data: rendered.data,
+        data,
+        missing,
         standing,
     })
+}
+
+fn of_resolve(key: &ContentKey, error: &ResolveError) -> Failed {
+    match error.cause().fetch() {
+        Some(cause) => Failed::of_fetch(cause, &format!("{key}: {error}")),
+        None => mistake_in(key, &error.to_string()),
+    }
+}
+
+fn mistake_in(key: &ContentKey, text: &str) -> Failed {
+    let text = with_advice(&format!("{key}: {text}"), "correct it");
+    Failed::new(FailureClass::FailedPrecondition, Patience::Never, text)
 }
 
 /// The first entry that a generator would fill. One agent alone makes the values of an object (pushsecret-and-stores.md B6).

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use kube::ResourceExt;
-use latchkey_crds::external_secret::ExternalSecret;
+use latchkey_crds::external_secret::{ExternalSecret, RefreshPolicy};
 use latchkey_csi::backend::FailureClass;
 use latchkey_engine::source::Standing;
 use latchkey_secret::SecretData;
 use tokio::time::Instant;
 
-use super::attributes::{ContentKey, Plan};
+use super::attributes::{ContentKey, Plan, Refresh, StartPolicy};
 use super::failure::{Failed, Patience, with_advice};
 
 /// Annotation of an ExternalSecret that restricts which service accounts of its namespace may mount it: names separated by
@@ -82,6 +82,9 @@ pub(super) struct Trouble {
 pub(super) struct Snapshot {
     pub(super) known: Known,
     pub(super) content: Option<Arc<Content>>,
+    /// What the latest fetch found, if the provider did not have all of it: newer than `content`, and for volumes that can do with
+    /// less. The trouble of the same serial says what is missing.
+    pub(super) partial: Option<Arc<Content>>,
     pub(super) trouble: Option<Arc<Trouble>>,
     /// Content up to this serial rests on stores that are not what they were: it is shown to nobody any more (SB-26).
     pub(super) doubted: u64,
@@ -92,6 +95,8 @@ pub(super) struct Snapshot {
 pub(super) enum Verdict {
     /// Show this.
     Serve(Arc<Content>),
+    /// Show nothing: there is no object, and the volume can do without.
+    ServeNothing,
     /// Give up.
     Refuse(Failed),
     /// Wait for a change, at the latest until the given moment; the failure, if any, is worth an event.
@@ -125,9 +130,15 @@ impl Seen {
         }
     }
 
-    /// Time between two fetches, `None` if only a change of the object calls for one: `refreshInterval` is not above zero.
-    pub(super) fn interval(&self) -> Option<Duration> {
-        self.object.spec.refresh_interval().ok()?.positive()
+    /// How often the object itself asks to be fetched: never if its policy is not to, or if `refreshInterval` is not above zero.
+    pub(super) fn refresh(&self) -> Refresh {
+        let spec = &self.object.spec;
+        if spec.refresh_policy() != RefreshPolicy::Periodic {
+            return Refresh::Never;
+        }
+        let interval = spec.refresh_interval().ok();
+        let interval = interval.and_then(|interval| interval.positive());
+        interval.map_or(Refresh::Never, Refresh::Every)
     }
 
     /// Whether pods of this service account may mount the object.
@@ -157,6 +168,7 @@ impl Snapshot {
         Self {
             known: Known::Unknown(None),
             content: None,
+            partial: None,
             trouble: None,
             doubted: 0,
         }
@@ -169,6 +181,30 @@ impl Snapshot {
         }
     }
 
+    /// The same in the eyes of the volume of `plan`: to one that can do with less, less is content and no trouble.
+    pub(super) fn seen_by(mut self, plan: &Plan) -> Self {
+        let Some(partial) = self.partial.take().filter(|_| plan.layout.is_optional) else {
+            return self;
+        };
+        self.trouble = self
+            .trouble
+            .filter(|trouble| trouble.serial != partial.serial);
+        self.content = Some(partial);
+        self
+    }
+
+    /// Content that a mount may start with while the provider cannot be reached (csi.md 6.5): of the object as it is now, and from
+    /// stores that nobody doubts.
+    fn cached(&self, plan: &Plan, seen: &Seen, now: Instant) -> Option<&Arc<Content>> {
+        let StartPolicy::AllowCached { max_staleness } = plan.start else {
+            return None;
+        };
+        self.content
+            .as_ref()
+            .filter(|content| content.revision == seen.revision && content.serial > self.doubted)
+            .filter(|content| now.saturating_duration_since(content.fetched) <= max_staleness)
+    }
+
     /// The content if it belongs to the object as it is now and nothing failed since.
     pub(super) fn current(&self) -> Option<&Arc<Content>> {
         let seen = self.seen()?;
@@ -178,7 +214,7 @@ impl Snapshot {
             .filter(|content| content.serial > self.doubted)
     }
 
-    /// Decides for the mount that `plan` stands for. Never looks at a clock.
+    /// Decides for the mount that `plan` stands for, on a snapshot as it is seen by it. Never looks at a clock.
     pub(super) fn verdict(&self, plan: &Plan, times: Patient, now: Instant) -> Verdict {
         let key = &plan.key;
         let missing_until = times.missing_until.min(times.deadline);
@@ -196,6 +232,7 @@ impl Snapshot {
                     text,
                 ));
             }
+            Known::Missing if plan.layout.is_optional => return Verdict::ServeNothing,
             Known::Missing => {
                 let failed = Failed::new(
                     FailureClass::NotFound,
@@ -228,6 +265,13 @@ impl Snapshot {
             trouble.revision.as_ref() == Some(&seen.revision)
                 && (trouble.at >= times.since || now < trouble.hold_until)
         });
+        let is_out_of_reach = match telling {
+            Some(trouble) => trouble.failed.class == FailureClass::Unavailable,
+            None => now >= times.deadline,
+        };
+        if let Some(content) = self.cached(plan, seen, now).filter(|_| is_out_of_reach) {
+            return Verdict::Serve(content.clone());
+        }
         match telling.map(|trouble| &trouble.failed) {
             Some(failed) => match failed.patience {
                 Patience::Never | Patience::Credentials => Verdict::Refuse(failed.clone()),

@@ -24,9 +24,11 @@ mod first_mounts;
 mod freshness;
 mod inline;
 mod lanes;
+mod optional;
 mod panics;
 mod standing;
 mod templates;
+mod wishes;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);

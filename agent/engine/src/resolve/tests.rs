@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::*;
-use crate::source::Generated;
+use crate::source::{GenerateError, Generated};
 use crate::template::{ObjectError, ObjectKind, Settings, TemplateObjects};
 
 type Fields<'a> = &'a [(&'a str, &'a [u8])];
@@ -414,6 +415,38 @@ async fn missing_secrets_are_skipped_unless_they_are_to_be_retained() {
             ]
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_available_is_told_beside_what_is_missing() {
+    // csi.md 8, `optional`
+    let shelf = Shelf::with(&[("s/one", &[("", b"v")])]).failing("s/broken", "no");
+    let available = async |policy: &str, second: &str| {
+        let spec = json!({
+            "secretStoreRef": { "name": "s" },
+            "target": { "deletionPolicy": policy },
+            "data": [
+                { "secretKey": "a", "remoteRef": { "key": "gone" } },
+                { "secretKey": "b", "remoteRef": { "key": second } },
+                { "secretKey": "c", "remoteRef": { "key": "gone-too" } },
+            ],
+        });
+        let spec: ExternalSecretSpec = serde_json::from_value(spec).unwrap();
+        resolve_available(&spec, &test_caller(), &shelf, &renderer(), Timestamp::now()).await
+    };
+    let found = available("Retain", "one").await.unwrap();
+    assert_eq!(texts(&found.resolution), [("b", "v".to_owned())]);
+    assert_eq!(found.resolution.missing.len(), 2);
+    let failure = found.failure.unwrap().to_string();
+    assert!(
+        failure.starts_with("error processing spec.data[0] (key: gone)"),
+        "{failure}"
+    );
+    let found = available("Delete", "one").await.unwrap();
+    assert_eq!(found.resolution.missing.len(), 2);
+    assert!(found.failure.is_none());
+    let error = available("Retain", "broken").await.unwrap_err().to_string();
+    assert!(error.contains("spec.data[1]"), "{error}");
 }
 
 #[tokio::test]

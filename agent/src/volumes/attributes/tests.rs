@@ -215,6 +215,44 @@ fn attributes_that_break_csi_md_8_are_refused_by_name() {
             "4294967295",
             "attribute gid is not a decimal id from 0 to 4294967294",
         ),
+        (
+            "optional",
+            "yes",
+            "attribute optional is neither \"true\" nor \"false\": \"yes\"",
+        ),
+        (
+            "refreshInterval",
+            "hourly",
+            "attribute refreshInterval is not a duration: \"hourly\"",
+        ),
+        (
+            "refreshInterval",
+            "29s",
+            "attribute refreshInterval is below the 30 s that the agent allows: \"29s\"",
+        ),
+        (
+            "refreshInterval",
+            "-1m",
+            "attribute refreshInterval is not a duration",
+        ),
+        (
+            "startPolicy",
+            "Cached",
+            "attribute startPolicy is neither RequireFresh nor AllowCached",
+        ),
+        (
+            "maxStaleness",
+            "1h",
+            "attribute maxStaleness has a meaning with startPolicy AllowCached only",
+        ),
+        ("maxStaleness", "0s", "attribute maxStaleness is zero"),
+        (
+            "maxStaleness",
+            "1d",
+            "attribute maxStaleness is not a duration",
+        ),
+        ("audience", "", "attribute audience is empty"),
+        ("audience", "a\nb", "attribute audience has more than"),
         ("sizeLimit", "lots", "attribute sizeLimit is not a size"),
         (
             "sizeLimit",
@@ -239,13 +277,39 @@ fn check(plan: Result<Plan, String>, text: &str) {
 }
 
 #[test]
-fn every_key_of_the_table_is_either_served_or_refused_as_not_yet() {
-    for key in NOT_YET {
-        check(plan_of_db(&[(key, "1")]), "not supported yet");
-    }
-    let keys = SUPPORTED.iter().chain(&NOT_YET);
-    assert_eq!(keys.clone().count(), 14);
-    assert_eq!(keys.map(|key| key.len()).max(), Some(MAX_KEY_LENGTH));
+fn the_longest_key_is_known() {
+    assert_eq!(KEYS.iter().map(|key| key.len()).max(), Some(MAX_KEY_LENGTH));
+}
+
+#[test]
+fn a_volume_may_do_with_less_and_with_older_content() {
+    let hours = |count: u64| Duration::from_secs(count * 3600);
+    let plain = plan_of_db(&[("optional", "false"), ("startPolicy", "RequireFresh")]).unwrap();
+    assert_eq!(plain, plan_of_db(&[]).unwrap());
+    assert_eq!(
+        (plain.refresh, plain.start, &plain.audience),
+        (None, StartPolicy::RequireFresh, &None)
+    );
+    let cached = |max_staleness| StartPolicy::AllowCached { max_staleness };
+    let plan = plan_of_db(&[("optional", "true"), ("startPolicy", "AllowCached")]).unwrap();
+    assert!(plan.layout.is_optional);
+    assert_eq!(plan.start, cached(hours(24)));
+    let plan = plan_of_db(&[
+        ("refreshInterval", "30s"),
+        ("startPolicy", "AllowCached"),
+        ("maxStaleness", "1h"),
+        ("audience", "https://vault.example/"),
+    ]);
+    let plan = plan.unwrap();
+    assert_eq!(plan.refresh, Some(Refresh::Every(Duration::from_secs(30))));
+    assert_eq!(plan.start, cached(hours(1)));
+    assert_eq!(plan.audience.as_deref(), Some("https://vault.example/"));
+    let never = plan_of_db(&[("refreshInterval", "0s")]).unwrap();
+    assert_eq!(never.refresh, Some(Refresh::Never));
+    assert!(
+        Refresh::Every(hours(1)) < Refresh::Every(hours(2))
+            && Refresh::Every(hours(9)) < Refresh::Never
+    );
 }
 
 #[test]
