@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::conformance::ConformanceArgs;
+use crate::cli::node::NodeArgs;
 use crate::cli::template::TemplateArgs;
 
 /// Shortest interval at which stores are validated again.
@@ -33,6 +34,8 @@ pub enum Command {
     Template(Box<TemplateArgs>),
     /// Checks that a provider server keeps the contract.
     Conformance(Box<ConformanceArgs>),
+    /// Looks at the volumes of a node, or takes them away, as root on the node or in the agent's container.
+    Node(Box<NodeArgs>),
 }
 
 /// What an agent process does.
@@ -318,7 +321,7 @@ fn dns_subdomain(value: &str) -> Result<String, String> {
 }
 
 /// CSI wants at most 63 characters; csi-sanity wants a letter at both ends (csi.md 1.1).
-fn driver_name(value: &str) -> Result<String, String> {
+pub(crate) fn driver_name(value: &str) -> Result<String, String> {
     let letter = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphabetic());
     if value.len() <= 63 && letter(value.chars().next()) && letter(value.chars().last()) {
         dns_subdomain(value)
@@ -336,7 +339,7 @@ fn delimiter(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
-fn absolute_path(value: &str) -> Result<PathBuf, String> {
+pub(crate) fn absolute_path(value: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(value);
     if path.is_absolute() {
         Ok(path)

@@ -1,4 +1,5 @@
-//! Commands for the terminal. They need no cluster.
+//! Commands for the terminal. They ask no API server.
 
 pub mod conformance;
+pub mod node;
 pub mod template;

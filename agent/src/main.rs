@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use latchkey::args::{self, AgentArgs, Cli, Command};
-use latchkey::cli::{conformance, template};
+use latchkey::cli::{conformance, node, template};
 use latchkey::{logging, runtime};
 
 /// Exit code for a wrong configuration, as in sysexits(3).
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => run_agent(*args),
         Command::Template(args) => template::run(*args),
         Command::Conformance(args) => conformance::run(*args),
+        Command::Node(args) => node::run(*args),
     }
 }
 

@@ -37,7 +37,8 @@ use futures::stream::BoxStream;
 use kube::Client;
 use kube::runtime::events::Recorder;
 use latchkey_csi::backend::{
-    Backend, Failure, FailureClass, FileSet, Refusal, Update, VolumeRequest, VolumeSettings,
+    Backend, Description, Failure, FailureClass, FileSet, Refusal, Update, VolumeRequest,
+    VolumeSettings,
 };
 use latchkey_engine::source::Source;
 use latchkey_engine::template::Renderer;
@@ -240,6 +241,20 @@ impl<S: Source + 'static> Backend for Volumes<S> {
             plan.clone(),
             self.events.clone(),
         )
+    }
+
+    fn describe(&self, plan: &Plan) -> Description {
+        let entry = self.registry.find(&plan.key);
+        let due = entry.as_ref().and_then(|entry| entry.due());
+        let trouble = entry.as_ref().and_then(|entry| {
+            let state = entry.state.borrow();
+            Some(state.trouble.as_ref()?.failed.message.clone())
+        });
+        Description {
+            source: plan.key.subject.to_string(),
+            next_refresh: due.map(|at| at.saturating_duration_since(Instant::now())),
+            trouble,
+        }
     }
 
     fn republished(&self, plan: &Plan) {

@@ -88,9 +88,34 @@ pub struct FileSet {
 #[derive(Clone, Debug)]
 pub enum Update {
     /// The content is this now; equal content is not written again.
-    Content(FileSet),
+    Content(FileSet, Trigger),
     /// A refresh failed: the old content stays and counts as stale. The text is safe to show.
-    Stale(String),
+    Stale(String, Trigger),
+}
+
+/// What made a backend ask for content again (csi.md 6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// Its time had come, or a failed attempt was due again.
+    Interval,
+    /// What says which content it is changed.
+    Change,
+    /// The provider said that it changed.
+    Push,
+    /// kubelet published the volume again, and the content was overdue.
+    Republish,
+}
+
+impl Trigger {
+    /// Label of `latchkey_csi_rotations_total`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Interval => "interval",
+            Self::Change => "change",
+            Self::Push => "push",
+            Self::Republish => "republish",
+        }
+    }
 }
 
 /// Why the attributes of a volume were refused. Always INVALID_ARGUMENT; nothing was mounted.
@@ -125,6 +150,17 @@ pub enum FailureClass {
     PermissionDenied,
     /// The provider does not accept the agent's or the store's credentials: UNAUTHENTICATED.
     Unauthenticated,
+}
+
+/// What an operator is told about the content of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Where it comes from, as one word for a person: kind and name of an object.
+    pub source: String,
+    /// Time until it is asked for again; `None` if nothing is planned.
+    pub next_refresh: Option<Duration>,
+    /// Why it could not be had at the latest attempt, if so. Safe to show.
+    pub trouble: Option<String>,
 }
 
 /// Where the content of volumes comes from.
@@ -174,6 +210,12 @@ pub trait Backend: Send + Sync + 'static {
     /// kubelet published the mounted volume again: a good moment to refresh what is overdue. Must return at once.
     fn republished(&self, plan: &Self::Plan) {
         let _ = plan;
+    }
+
+    /// What an operator is told about the volume's content. Must return at once.
+    fn describe(&self, plan: &Self::Plan) -> Description {
+        let _ = plan;
+        Description::default()
     }
 
     /// The volume is gone, or was never mounted: nothing that came with it is needed any longer. Must return at once.

@@ -1,10 +1,12 @@
 //! What is known about each volume, for statistics, metrics and the janitor; written by the volumes' own tasks.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::backend::VolumeRequest;
 use crate::target::Target;
 
 /// How a volume is.
@@ -35,7 +37,8 @@ impl VolumeHealth {
 /// One volume.
 #[derive(Clone, Debug)]
 pub(crate) struct VolumeStatus {
-    pub(crate) volume_id: String,
+    /// What it was published for; `None` where nobody remembers.
+    pub(crate) request: Option<Arc<VolumeRequest>>,
     pub(crate) health: VolumeHealth,
     /// Id of its mount, if mounted.
     pub(crate) mount_id: Option<u64>,
@@ -45,6 +48,38 @@ pub(crate) struct VolumeStatus {
     pub(crate) inodes: u64,
     /// When content was last known to be current.
     pub(crate) last_success: Option<Instant>,
+    /// Why the latest refresh failed, if it did. Safe to show.
+    pub(crate) last_error: Option<String>,
+}
+
+impl VolumeStatus {
+    /// A volume that is being published for the first time.
+    pub(crate) fn pending(request: &VolumeRequest) -> Self {
+        Self {
+            request: Some(Arc::new(request.clone())),
+            health: VolumeHealth::Pending,
+            mount_id: None,
+            bytes: 0,
+            inodes: 0,
+            last_success: None,
+            last_error: None,
+        }
+    }
+
+    /// A volume whose mount vanished.
+    pub(crate) fn lost(request: &VolumeRequest) -> Self {
+        Self {
+            health: VolumeHealth::Lost,
+            ..Self::pending(request)
+        }
+    }
+
+    /// The handle that kubelet gave it, if it is known.
+    pub(crate) fn volume_id(&self) -> Option<&str> {
+        self.request
+            .as_deref()
+            .map(|request| request.volume_id.as_str())
+    }
 }
 
 /// All volumes of the node.
@@ -72,6 +107,13 @@ impl Board {
 
     pub(crate) fn snapshot(&self) -> Vec<VolumeStatus> {
         self.0.lock().values().cloned().collect()
+    }
+
+    /// All volumes with their targets.
+    pub(crate) fn entries(&self) -> Vec<(Target, VolumeStatus)> {
+        let volumes = self.0.lock();
+        let entry = |(target, status): (&Target, &VolumeStatus)| (target.clone(), status.clone());
+        volumes.iter().map(entry).collect()
     }
 
     pub(crate) fn targets(&self) -> Vec<Target> {

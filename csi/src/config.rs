@@ -96,6 +96,12 @@ impl Config {
         self.plugin_directory().join("csi.sock")
     }
 
+    /// The socket for whoever administers the node ([`crate::operations`]).
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.plugin_directory().join("admin.sock")
+    }
+
     /// The registration socket that kubelet watches for.
     ///
     /// kubelet dials it without an authority of its own, so grpc-go sends the percent-encoded path as `:authority` (seen with

@@ -24,6 +24,7 @@ mod layout;
 mod metrics;
 mod mount;
 mod node;
+pub mod operations;
 #[cfg(test)]
 mod peers;
 mod plugin;

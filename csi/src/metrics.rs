@@ -42,6 +42,7 @@ pub(crate) struct Metrics {
     kubelet_calls: Family<Labels<1>, Counter>,
     orphans: Family<Labels<1>, Counter>,
     mount_api: Family<Labels<1>, Gauge>,
+    sockets_displaced: Family<Labels<1>, Gauge>,
     pub(crate) registered: Gauge,
     pub(crate) socket_recreated: Counter,
     pub(crate) stuck_operations: Gauge,
@@ -61,6 +62,7 @@ impl Metrics {
             kubelet_calls: Family::default(),
             orphans: Family::default(),
             mount_api: Family::default(),
+            sockets_displaced: Family::default(),
             registered: Gauge::default(),
             socket_recreated: Counter::default(),
             stuck_operations: Gauge::default(),
@@ -69,12 +71,20 @@ impl Metrics {
             board,
         };
         // Closed sets exist from the start.
+        for socket in ["csi", "registration"] {
+            drop(metrics.socket_displaced(socket));
+        }
+        for action in ["unpublished", "failed"] {
+            drop(metrics.orphans.get_or_create(&[("action", action)]));
+        }
         for rpc in RPCS {
             drop(metrics.kubelet_calls.get_or_create(&[("rpc", rpc)]));
         }
         for result in ["changed", "unchanged", "failed"] {
-            let labels = [("result", result), ("trigger", "change")];
-            drop(metrics.rotations.get_or_create(&labels));
+            for trigger in ["interval", "change", "push", "republish", "repair"] {
+                let labels = [("result", result), ("trigger", trigger)];
+                drop(metrics.rotations.get_or_create(&labels));
+            }
         }
         metrics
     }
@@ -135,6 +145,11 @@ impl Metrics {
             "Whether volumes can reach swap",
             self.swap_exposed.clone(),
         );
+        registry.register(
+            "latchkey_csi_socket_displaced",
+            "Whether another process serves a socket of the plugin",
+            self.sockets_displaced.clone(),
+        );
         registry.register_collector(Box::new(VolumeCollector(self.board.clone())));
     }
 
@@ -160,6 +175,12 @@ impl Metrics {
 
     pub(crate) fn orphan(&self, action: &'static str) {
         self.orphans.get_or_create(&[("action", action)]).inc();
+    }
+
+    /// Whether somebody else serves the socket `name`.
+    pub(crate) fn socket_displaced(&self, name: &'static str) -> Gauge {
+        let gauge = self.sockets_displaced.get_or_create(&[("socket", name)]);
+        gauge.clone()
     }
 
     pub(crate) fn mount_api(&self, kind: &'static str) {
@@ -304,6 +325,7 @@ mod tests {
             "latchkey_csi_stuck_ops 0",
             "latchkey_csi_adopted_total 0",
             "latchkey_csi_swap_exposed 0",
+            "latchkey_csi_socket_displaced{socket=\"csi\"} 0",
             "latchkey_csi_mount_api{kind=\"fsopen\"} 1",
         ] {
             assert!(text.contains(series), "{series} is missing in\n{text}");

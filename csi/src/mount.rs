@@ -143,6 +143,15 @@ impl Mounter {
         }))
     }
 
+    /// One that makes no mount and changes nothing on the node: for taking volumes away while no agent runs.
+    pub(crate) fn idle(plugin_directory: &Path) -> Self {
+        Self {
+            staging: plugin_directory.join("staging"),
+            api: Api::Paths,
+            noswap: false,
+        }
+    }
+
     /// Same, with one API; for tests.
     #[cfg(test)]
     pub(crate) fn with_api(mut self, api: Api) -> Self {

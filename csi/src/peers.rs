@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use tonic::Code;
 
-use crate::backend::{FailureClass, Update};
+use crate::backend::{FailureClass, Trigger, Update};
 use crate::board::VolumeHealth;
 use crate::events::Event;
 use crate::plugin::rig::Running;
@@ -104,12 +104,14 @@ fn csi_lib_74_a_running_container_sees_new_content_after_failures() {
         assert_eq!(seen(), "cert-1");
         bench.script.answer(Err(failure(FailureClass::Unavailable)));
         for _ in 0..100 {
-            bench.script.update(Update::Stale("down".to_owned()));
+            bench
+                .script
+                .update(Update::Stale("down".to_owned(), Trigger::Interval));
             assert_eq!(bench.publish("u").await, Ok(Published::Again));
         }
         assert_eq!(seen(), "cert-1");
         let new = files(&[("tls.crt", "cert-2")]);
-        bench.script.update(Update::Content(new));
+        bench.script.update(Update::Content(new, Trigger::Interval));
         until("the rotation", || bench.read("u", "tls.crt") == "cert-2").await;
         assert_eq!(seen(), "cert-2");
         drop(asks);
@@ -128,7 +130,7 @@ fn csi_lib_18_a_wiped_state_directory_harms_no_volume() {
         std::fs::remove_dir_all(bench.config.plugin_directory().join("volumes")).unwrap();
         assert_eq!(bench.publish("u").await, Ok(Published::Again));
         let new = files(&[("tls.crt", "cert-2")]);
-        bench.script.update(Update::Content(new));
+        bench.script.update(Update::Content(new, Trigger::Interval));
         for uid in ["u", "w"] {
             until("the rotation", || bench.read(uid, "tls.crt") == "cert-2").await;
         }
@@ -167,20 +169,24 @@ fn sscsid_1_6_a_failed_refresh_is_seen() {
     in_mount_namespace(|root| async move {
         let running = Running::start(root).await;
         running.publish(running.request("u")).await.unwrap();
-        running.script.update(Update::Stale("down".to_owned()));
+        running
+            .script
+            .update(Update::Stale("down".to_owned(), Trigger::Interval));
         until("staleness", || {
             let metrics = running.metrics();
             metrics.contains("latchkey_csi_volumes{state=\"stale\"} 1")
                 && metrics.contains("latchkey_csi_volume_age_seconds_count 1")
                 && metrics.contains(
-                    "latchkey_csi_rotations_total{result=\"failed\",trigger=\"change\"} 1",
+                    "latchkey_csi_rotations_total{result=\"failed\",trigger=\"interval\"} 1",
                 )
         })
         .await;
         let root = running.stop().await;
         let bench = Bench::new(root);
         bench.publish("w").await.unwrap();
-        bench.script.update(Update::Stale("down".to_owned()));
+        bench
+            .script
+            .update(Update::Stale("down".to_owned(), Trigger::Interval));
         until("the event", || {
             let events = bench.events.lock();
             events
@@ -252,9 +258,10 @@ fn stk_publish_stacks_no_mount_and_leaves_no_tail() {
         bench.publish("u").await.unwrap();
         bench.publish("u").await.unwrap();
         assert_eq!(our_mounts(), 1);
-        bench
-            .script
-            .update(Update::Content(files(&[("key", "short")])));
+        bench.script.update(Update::Content(
+            files(&[("key", "short")]),
+            Trigger::Interval,
+        ));
         until("the rotation", || bench.read("u", "key") == "short").await;
         bench.publish("u").await.unwrap();
         assert_eq!(
@@ -296,9 +303,10 @@ fn kubernetes_123604_old_generations_are_removed() {
             std::fs::create_dir_all(&old).unwrap();
             std::fs::write(old.join("key"), "old").unwrap();
         }
-        bench
-            .script
-            .update(Update::Content(files(&[("tls.crt", "cert-2")])));
+        bench.script.update(Update::Content(
+            files(&[("tls.crt", "cert-2")]),
+            Trigger::Interval,
+        ));
         until("the sweep", || {
             let names = std::fs::read_dir(&target).unwrap();
             let names = names.map(|entry| entry.unwrap().file_name());

@@ -28,6 +28,7 @@ use crate::events::{Event, EventSink};
 use crate::identity::IdentityService;
 use crate::metrics::Metrics;
 use crate::node::NodeService;
+use crate::operations::server::AdminServer;
 use crate::registration::{self, RegistrationService, Word};
 use crate::socket::{BACKLOG, Keeper, Socket, SocketError};
 use crate::status::{Health, Trust};
@@ -276,7 +277,7 @@ impl Plugin {
 
         let (connections, incoming) = mpsc::channel(BACKLOG);
         let Some(bound) = self
-            .keeper(csi_socket, connections, Arc::default())
+            .keeper("csi", csi_socket, connections, Arc::default())
             .bind(cancel)
             .await?
         else {
@@ -331,7 +332,12 @@ impl Plugin {
             );
         tasks.spawn(server);
         let Some(bound) = self
-            .keeper(registration_socket, connections, touch.clone())
+            .keeper(
+                "registration",
+                registration_socket,
+                connections,
+                touch.clone(),
+            )
             .bind(cancel)
             .await?
         else {
@@ -346,6 +352,15 @@ impl Plugin {
             registration::supervise(self.config.clone(), words, touch, servers.clone());
         tasks.spawn(async move {
             supervised.await;
+            Ok(())
+        });
+        let admin = AdminServer {
+            config: self.config.clone(),
+            volumes: volumes.clone(),
+        };
+        let asked = servers.clone();
+        tasks.spawn(async move {
+            admin.run(asked).await;
             Ok(())
         });
         let (janitor, swept) = (servers.clone(), volumes.clone());
@@ -369,6 +384,7 @@ impl Plugin {
 
     fn keeper(
         &self,
+        name: &'static str,
         socket: Socket,
         connections: mpsc::Sender<std::io::Result<UnixStream>>,
         touch: Arc<Notify>,
@@ -380,6 +396,7 @@ impl Plugin {
             touch,
             health: self.health.clone(),
             recreated: self.metrics.socket_recreated.clone(),
+            displaced: self.metrics.socket_displaced(name),
         }
     }
 

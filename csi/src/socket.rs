@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{UnixListener, UnixStream};
@@ -161,6 +162,8 @@ pub(crate) struct Keeper {
     pub(crate) touch: Arc<Notify>,
     pub(crate) health: Arc<Health>,
     pub(crate) recreated: Counter,
+    /// 1 while another process serves the socket.
+    pub(crate) displaced: Gauge,
 }
 
 /// A socket that is served.
@@ -213,6 +216,7 @@ impl Keeper {
                 path,
                 "another process serves this socket; waiting for it to end"
             );
+            self.displaced.set(1);
             self.health.set_displaced(&self.socket.path, true);
             tokio::select! {
                 () = cancel.cancelled() => return false,
@@ -220,6 +224,7 @@ impl Keeper {
             }
             pause = (pause * 2).min(BACKOFF.1);
         }
+        self.displaced.set(0);
         self.health.set_displaced(&self.socket.path, false);
         true
     }
@@ -322,6 +327,7 @@ mod tests {
     use std::time::Duration;
 
     use prometheus_client::metrics::counter::Counter;
+    use prometheus_client::metrics::gauge::Gauge;
     use tokio::net::UnixStream;
     use tokio::sync::{Notify, mpsc};
     use tokio_util::sync::CancellationToken;
@@ -383,6 +389,7 @@ mod tests {
             touch: Arc::new(Notify::new()),
             health: Arc::default(),
             recreated: recreated.clone(),
+            displaced: Gauge::default(),
         };
         let touch = keeper.touch.clone();
         let cancel = CancellationToken::new();
@@ -425,6 +432,7 @@ mod tests {
         let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let health = Arc::new(Health::default());
         let (connections, _accepted) = mpsc::channel(8);
+        let displaced = Gauge::default();
         let keeper = Keeper {
             socket: Socket::new(&path).unwrap(),
             connections,
@@ -432,11 +440,13 @@ mod tests {
             touch: Arc::new(Notify::new()),
             health: health.clone(),
             recreated: Counter::default(),
+            displaced: displaced.clone(),
         };
         let cancel = CancellationToken::new();
         let task = tokio::spawn(async move { keeper.bind(&cancel).await.unwrap().is_some() });
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(health.unfit().is_some());
+        assert_eq!(displaced.get(), 1);
         drop(other);
         assert!(
             tokio::time::timeout(Duration::from_secs(10), task)
@@ -445,5 +455,6 @@ mod tests {
                 .unwrap()
         );
         assert_eq!(health.unfit(), None);
+        assert_eq!(displaced.get(), 0);
     }
 }

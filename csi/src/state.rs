@@ -118,6 +118,13 @@ impl StateStore {
         Ok(Self { directory })
     }
 
+    /// The directory as an earlier process left it; nothing is made.
+    pub(crate) fn existing(plugin_directory: &Path) -> Self {
+        Self {
+            directory: plugin_directory.join("volumes"),
+        }
+    }
+
     /// Writes the state of a volume: a temporary file, fsync, rename, fsync of the directory.
     ///
     /// The directory is made anew if somebody removed it: cleaners do (csi-peers.md 3).

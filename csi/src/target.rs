@@ -99,6 +99,14 @@ impl Target {
         }
     }
 
+    /// Name of the volume in its pod, as far as the path tells it.
+    pub(crate) fn volume_name(&self) -> &str {
+        match &self.place {
+            Place::Pod { volume, .. } => volume,
+            Place::Extra { relative } => relative,
+        }
+    }
+
     /// The id that kubelet gives an inline volume at this target: `csi-` and the SHA-256 of pod UID and volume name (csi.md
     /// 4.2); `None` below the extra root.
     pub(crate) fn expected_volume_id(&self) -> Option<String> {

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::BroadcastStream;
 
 use crate::backend::{
-    Backend, Failure, FailureClass, File, FileSet, Refusal, ServiceAccountTokens, Update,
-    VolumeRequest, VolumeSettings,
+    Backend, Description, Failure, FailureClass, File, FileSet, Refusal, ServiceAccountTokens,
+    Update, VolumeRequest, VolumeSettings,
 };
 
 /// Runs an async test as root in a mount namespace of its own. Without root it fails: a skipped test would read as passed.
@@ -249,6 +249,14 @@ impl Backend for Script {
         BroadcastStream::new(self.0.updates.subscribe())
             .filter_map(|update| async { update.ok() })
             .boxed()
+    }
+
+    fn describe(&self, (): &()) -> Description {
+        Description {
+            source: "script".to_owned(),
+            next_refresh: Some(std::time::Duration::from_secs(60)),
+            trouble: None,
+        }
     }
 
     fn republished(&self, (): &()) {

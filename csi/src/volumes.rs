@@ -35,6 +35,7 @@ mod crash;
 pub(crate) mod disk;
 mod janitor;
 mod labels;
+mod look;
 #[cfg(test)]
 mod model;
 mod recovery;
@@ -221,7 +222,7 @@ impl<B: Backend> Volumes<B> {
             .0
             .board
             .get(&target)
-            .filter(|status| status.volume_id == volume_id)
+            .filter(|status| status.volume_id() == Some(volume_id))
             .ok_or(NodeError::NotFound)?;
         let id = status.mount_id.ok_or(NodeError::NotFound)?;
         let disk = self.0.disk.clone();

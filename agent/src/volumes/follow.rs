@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use latchkey_csi::backend::Update;
+use latchkey_csi::backend::{Trigger, Update};
 use latchkey_engine::source::Source;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +83,7 @@ impl<S: Source + 'static> Follower<S> {
             if !seen.admits(account) {
                 let is_told = std::mem::replace(&mut self.is_refused, true);
                 let failed = Seen::not_admitted(&self.plan.key, account);
-                return (!is_told).then(|| self.stale(&failed, None));
+                return (!is_told).then(|| self.stale(&failed, None, Trigger::Change));
             }
             self.is_refused = false;
         }
@@ -112,7 +112,7 @@ impl<S: Source + 'static> Follower<S> {
                 .content
                 .as_ref()
                 .map(|content| content.fetched.elapsed());
-            return Some(self.stale(&trouble.failed, age));
+            return Some(self.stale(&trouble.failed, age, trouble.trigger));
         }
         None
     }
@@ -124,20 +124,20 @@ impl<S: Source + 'static> Follower<S> {
                     let text = format!("files of {} are current again", self.plan.key);
                     self.events.tell(&self.plan, Reason::Fresh, &text);
                 }
-                Update::Content(files)
+                Update::Content(files, content.trigger)
             }
-            Err(misfit) => self.stale(&misfit_failure(&self.plan, &misfit), None),
+            Err(misfit) => self.stale(&misfit_failure(&self.plan, &misfit), None, content.trigger),
         }
     }
 
-    fn stale(&mut self, failed: &Failed, age: Option<Duration>) -> Update {
+    fn stale(&mut self, failed: &Failed, age: Option<Duration>, trigger: Trigger) -> Update {
         self.is_stale = true;
         let text = match age {
             Some(age) => format!("files are {} s old: {}", age.as_secs(), failed.message),
             None => format!("files stay as they are: {}", failed.message),
         };
         self.events.tell(&self.plan, Reason::Stale, &text);
-        Update::Stale(failed.message.clone())
+        Update::Stale(failed.message.clone(), trigger)
     }
 }
 

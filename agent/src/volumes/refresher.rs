@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
-use latchkey_csi::backend::FailureClass;
+use latchkey_csi::backend::{FailureClass, Trigger};
 use latchkey_engine::source::Source;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -37,6 +37,7 @@ const OVERDUE: f64 = 1.5;
 /// A finished fetch.
 struct Outcome {
     revision: Arc<Revision>,
+    trigger: Trigger,
     began: Instant,
     began_on: SystemTime,
     result: Result<Fetched, Failed>,
@@ -49,6 +50,8 @@ struct Refresher<S> {
     due: Option<Instant>,
     /// What `due` follows, if it is the regular refresh.
     paced: Option<Refresh>,
+    /// Why.
+    trigger: Trigger,
     /// Failures in a row.
     failures: u32,
     /// Numbers contents and troubles.
@@ -64,6 +67,9 @@ pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: 
     let mut forget_at = refresher.forget_at();
     loop {
         let due = refresher.due.filter(|_| attempt.is_none());
+        // What runs is due now.
+        let shown = attempt.as_ref().map(|_| Instant::now());
+        entry.set_due(shown.or(due));
         tokio::select! {
             biased;
             () = cancel.cancelled() => return,
@@ -144,6 +150,7 @@ impl<S: Source + 'static> Refresher<S> {
             entry,
             due: None,
             paced: None,
+            trigger: Trigger::Interval,
             failures: 0,
             serial,
         };
@@ -206,6 +213,7 @@ impl<S: Source + 'static> Refresher<S> {
             // agents do not ask all at once.
             self.next_refresh(&seen, now)
         } else {
+            self.trigger = Trigger::Change;
             Some(now + DEBOUNCE)
         };
         self.entry
@@ -223,6 +231,7 @@ impl<S: Source + 'static> Refresher<S> {
         let trouble = Trouble {
             failed,
             revision: None,
+            trigger: Trigger::Change,
             at: now,
             hold_until: now,
             serial: self.serial,
@@ -269,6 +278,7 @@ impl<S: Source + 'static> Refresher<S> {
         let age = content.fetched_on.elapsed().unwrap_or_default();
         if !is_fetching && age > interval.mul_f64(OVERDUE) {
             self.due = Some(Instant::now());
+            self.trigger = Trigger::Republish;
             self.paced = None;
         }
     }
@@ -291,11 +301,13 @@ impl<S: Source + 'static> Refresher<S> {
         let registry = Arc::clone(&self.registry);
         let entry = Arc::clone(&self.entry);
         let (began, began_on) = (Instant::now(), SystemTime::now());
+        let trigger = std::mem::replace(&mut self.trigger, Trigger::Interval);
         let work = async move {
             let _place = registry.place(&entry).await;
             let result = resolve::fetch(&registry.resolver, &entry.key, &seen.object).await;
             Outcome {
                 revision: seen.revision,
+                trigger,
                 began,
                 began_on,
                 result,
@@ -309,6 +321,7 @@ impl<S: Source + 'static> Refresher<S> {
         self.serial += 1;
         let Outcome {
             revision,
+            trigger,
             began,
             began_on,
             result,
@@ -325,6 +338,7 @@ impl<S: Source + 'static> Refresher<S> {
                     data,
                     standing,
                     revision,
+                    trigger,
                     fetched: began,
                     fetched_on: began_on,
                     serial: self.serial,
@@ -332,11 +346,16 @@ impl<S: Source + 'static> Refresher<S> {
                 match missing {
                     None => self.take(content, is_outdated),
                     Some(_) if is_outdated => {}
-                    Some(failed) => self.fail(failed, Arc::clone(&content.revision), Some(content)),
+                    Some(failed) => self.fail(
+                        failed,
+                        Arc::clone(&content.revision),
+                        trigger,
+                        Some(content),
+                    ),
                 }
             }
             Err(_) if is_outdated => {}
-            Err(failed) => self.fail(failed, revision, None),
+            Err(failed) => self.fail(failed, revision, trigger, None),
         }
         self.hurry();
     }
@@ -362,7 +381,13 @@ impl<S: Source + 'static> Refresher<S> {
     }
 
     /// A fetch failed, or found less than it should have: `partial`.
-    fn fail(&mut self, failed: Failed, revision: Arc<Revision>, partial: Option<Arc<Content>>) {
+    fn fail(
+        &mut self,
+        failed: Failed,
+        revision: Arc<Revision>,
+        trigger: Trigger,
+        partial: Option<Arc<Content>>,
+    ) {
         let now = Instant::now();
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 {
@@ -379,6 +404,7 @@ impl<S: Source + 'static> Refresher<S> {
         let trouble = Trouble {
             failed,
             revision: Some(revision),
+            trigger,
             at: now,
             hold_until,
             serial: self.serial,

@@ -43,6 +43,8 @@ pub(super) struct Entry {
     waiting: AtomicUsize,
     /// When the latest mount began to wait.
     demanded_at: Mutex<Option<Instant>>,
+    /// When the task fetches next, for whoever looks at it.
+    due: Mutex<Option<Instant>>,
     /// Tells the task that one of the counts changed.
     pub(super) wake: Notify,
     /// Tells a fetch that waits in its lane that a mount waits for it.
@@ -124,6 +126,15 @@ impl Entry {
         }
     }
 
+    /// When the object is fetched next; `None` if nothing is planned.
+    pub(super) fn due(&self) -> Option<Instant> {
+        *self.due.lock()
+    }
+
+    pub(super) fn set_due(&self, due: Option<Instant>) {
+        *self.due.lock() = due;
+    }
+
     /// When the latest of the waiting mounts began to wait; `None` if none waits.
     pub(super) fn demanded_at(&self) -> Option<Instant> {
         if self.waiting.load(Ordering::SeqCst) == 0 {
@@ -170,6 +181,7 @@ impl<S: Source + 'static> Registry<S> {
                 idle_since: Mutex::new(Instant::now()),
                 waiting: AtomicUsize::new(0),
                 demanded_at: Mutex::new(None),
+                due: Mutex::default(),
                 wake: Notify::new(),
                 demanded: Notify::new(),
             });

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use kube::ResourceExt;
 use latchkey_crds::external_secret::{ExternalSecret, RefreshPolicy};
-use latchkey_csi::backend::FailureClass;
+use latchkey_csi::backend::{FailureClass, Trigger};
 use latchkey_engine::source::Standing;
 use latchkey_secret::SecretData;
 use tokio::time::Instant;
@@ -55,6 +55,8 @@ pub(super) struct Content {
     /// The stores that it came from; `None` if they are not known.
     pub(super) standing: Option<Standing>,
     pub(super) revision: Arc<Revision>,
+    /// Why it was fetched.
+    pub(super) trigger: Trigger,
     /// When the fetch began.
     pub(super) fetched: Instant,
     /// The same on the wall clock.
@@ -69,6 +71,8 @@ pub(super) struct Trouble {
     pub(super) failed: Failed,
     /// The object that was tried; `None` if the object itself is the trouble.
     pub(super) revision: Option<Arc<Revision>>,
+    /// Why it was tried.
+    pub(super) trigger: Trigger,
     /// When it failed.
     pub(super) at: Instant,
     /// Until then the failure answers further mounts too.

@@ -270,16 +270,16 @@ fn one_key(name: &str, generation: i64, remote: &str, interval: &str) -> Sight {
 
 fn content(update: Option<Update>) -> String {
     match update {
-        Some(Update::Content(set)) => text(&set),
-        Some(Update::Stale(reason)) => panic!("stale: {reason}"),
+        Some(Update::Content(set, _)) => text(&set),
+        Some(Update::Stale(reason, _)) => panic!("stale: {reason}"),
         None => panic!("the stream ended"),
     }
 }
 
 fn stale(update: Option<Update>) -> String {
     match update {
-        Some(Update::Stale(reason)) => reason,
-        Some(Update::Content(set)) => panic!("content: {}", text(&set)),
+        Some(Update::Stale(reason, _)) => reason,
+        Some(Update::Content(set, _)) => panic!("content: {}", text(&set)),
         None => panic!("the stream ended"),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use latchkey_proto::csi::v1::volume_capability::{AccessMode, AccessType, MountVolume};
 use latchkey_proto::csi::v1::{NodePublishVolumeRequest, VolumeCapability};
 
-use crate::backend::{FailureClass, Update};
+use crate::backend::{FailureClass, Trigger, Update};
 use crate::plugin::rig::Running;
 use crate::testing::{failure, files, in_mount_namespace, until};
 use crate::tokens::TokenDelivery;
@@ -90,7 +90,9 @@ fn canary_child() {
             running.script.answer(Ok(files(&[bad])));
             let status = running.publish(request(&running, "w")).await.unwrap_err();
             tracing::info!(?status, "refused");
-            running.script.update(Update::Content(files(&[bad])));
+            running
+                .script
+                .update(Update::Content(files(&[bad]), Trigger::Interval));
         }
         running
             .script
@@ -102,7 +104,9 @@ fn canary_child() {
         tracing::info!(?status, "failed");
         let rotated = format!("{CANARY}-2");
         let content = files(&[("password", &rotated)]);
-        running.script.update(Update::Content(content));
+        running
+            .script
+            .update(Update::Content(content, Trigger::Interval));
         let file = running.root.target("u").join("password");
         until("the rotation", || {
             std::fs::read_to_string(&file).is_ok_and(|shown| shown == rotated)

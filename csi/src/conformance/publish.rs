@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{FailureClass, Update};
+use crate::backend::{FailureClass, Trigger, Update};
 use crate::board::VolumeHealth;
 use crate::error::NodeError;
 use crate::events::Event;
@@ -256,9 +256,10 @@ fn republish_with_failing_backend_stays_ok_100_times() {
         let bench = Bench::new(root);
         bench.publish("u").await.unwrap();
         bench.script.answer(Err(failure(FailureClass::Unavailable)));
-        bench
-            .script
-            .update(Update::Stale("provider is down".to_owned()));
+        bench.script.update(Update::Stale(
+            "provider is down".to_owned(),
+            Trigger::Interval,
+        ));
         until("staleness", || {
             bench.health("u") == Some(VolumeHealth::Stale)
         })
@@ -273,7 +274,9 @@ fn republish_with_failing_backend_stays_ok_100_times() {
         };
         let stale = told(|event| matches!(event, Event::Stale { .. }));
         assert_eq!(stale, 1, "told once");
-        bench.script.update(Update::Content(files(&CONTENT)));
+        bench
+            .script
+            .update(Update::Content(files(&CONTENT), Trigger::Interval));
         until("freshness", || bench.health("u") == Some(VolumeHealth::Ok)).await;
         assert_eq!(told(|event| matches!(event, Event::Fresh { .. })), 1);
     });

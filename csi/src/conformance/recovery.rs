@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::mount::UnmountFlags;
 
-use crate::backend::Update;
+use crate::backend::{Trigger, Update};
 use crate::board::VolumeHealth;
 use crate::config::Config;
 use crate::events::Event;
@@ -75,7 +75,9 @@ fn mount_present_without_state() {
         assert_eq!(bench.states(), 1);
         assert_eq!((bench.script.firsts(), our_mounts()), (2, 2));
         let content = files(&[("tls.crt", "cert-2")]);
-        bench.script.update(Update::Content(content));
+        bench
+            .script
+            .update(Update::Content(content, Trigger::Interval));
         until("a rotation", || bench.read("u", "tls.crt") == "cert-2").await;
         assert_eq!(
             bench.read("w", "tls.crt"),
@@ -179,7 +181,9 @@ fn a_rolling_restart_changes_nothing_that_a_container_sees() {
             let root = running.stop().await;
             running = Running::start_with(root, config.clone()).await;
             // The first content after a start is written at once; later ones wait for the grace.
-            running.script.update(Update::Content(pair(round)));
+            running
+                .script
+                .update(Update::Content(pair(round), Trigger::Interval));
             let shown = || std::fs::read_to_string(volume.join("key")).unwrap();
             if round == 1 {
                 until("the rotation", || shown() == "1").await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::mount::MountFlags;
 
-use crate::backend::Update;
+use crate::backend::{Trigger, Update};
 use crate::testing::{files, in_mount_namespace, until};
 use crate::volumes::bench::Bench;
 
@@ -30,7 +30,9 @@ fn listing(bench: &Bench) -> Vec<String> {
 
 /// Rotates to `content` and waits until that is all that the volume shows.
 async fn rotate(bench: &Bench, content: &[(&str, &str)]) {
-    bench.script.update(Update::Content(files(content)));
+    bench
+        .script
+        .update(Update::Content(files(content), Trigger::Interval));
     let mut expected = BTreeSet::from(["..data".to_owned(), "..generation".to_owned()]);
     expected.extend(
         content
@@ -95,7 +97,9 @@ fn rotation_under_8_readers_pair_consistency() {
         for round in 1..=25 {
             let value = round.to_string();
             let content = files(&[("crt", &value), ("key", &value)]);
-            bench.script.update(Update::Content(content));
+            bench
+                .script
+                .update(Update::Content(content, Trigger::Interval));
             until("the rotation", || bench.read("u", "key") == value).await;
         }
         until("reads", || reads.load(Ordering::Relaxed) > 100).await;
@@ -244,7 +248,9 @@ fn inotify_sequence_as_in_6_2() {
         let mut reader = inotify::Reader::new(&inotify, &mut buffer);
 
         let content = files(&[("a", "2"), ("new", "3")]);
-        bench.script.update(Update::Content(content));
+        bench
+            .script
+            .update(Update::Content(content, Trigger::Interval));
         let mut seen = Vec::new();
         until("the new key", || volume.join("new").exists()).await;
         seen.extend(drain(&mut reader));

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
-use crate::backend::{File, FileSet, Update};
+use crate::backend::{File, FileSet, Trigger, Update};
 use crate::layout::{Layout, Ownership, writer};
 use crate::testing::{files, in_mount_namespace, until};
 use crate::volumes::Published;
@@ -110,9 +110,10 @@ fn cve_2020_8568_a_tampered_state_file_is_refused() {
             std::fs::write(&file, text.replace(&honest, &path)).unwrap();
             bench.restart().await;
             assert!(file.with_extension("bad").exists());
-            bench
-                .script
-                .update(Update::Content(files(&[("tls.crt", "evil")])));
+            bench.script.update(Update::Content(
+                files(&[("tls.crt", "evil")]),
+                Trigger::Interval,
+            ));
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0);
             assert!(!bench.root.target("other").exists());
@@ -143,10 +144,10 @@ fn cve_2017_1002102_links_of_a_container_are_not_followed() {
         let generation = volume.join(std::fs::read_link(volume.join("..data")).unwrap());
         std::fs::remove_dir_all(&generation).unwrap();
         symlink(outside.path().join("deep"), &generation).unwrap();
-        bench.script.update(Update::Content(files(&[
-            ("new", "1"),
-            ("nested/precious", "2"),
-        ])));
+        bench.script.update(Update::Content(
+            files(&[("new", "1"), ("nested/precious", "2")]),
+            Trigger::Interval,
+        ));
         until("the rotation", || {
             std::fs::read_to_string(volume.join("new")).is_ok_and(|shown| shown == "1")
                 && std::fs::read_to_string(volume.join("nested/precious"))

@@ -14,7 +14,6 @@ use super::disk::{Detached, Disk, DiskError};
 use super::{Command, Inner, Publish, Running};
 use crate::backend::{Backend, Failure, Update, VolumeRequest};
 use crate::blocking::BlockingError;
-use crate::board::{VolumeHealth, VolumeStatus};
 use crate::digest::Digest;
 use crate::error::{NodeError, chain};
 use crate::publish::Checked;
@@ -348,23 +347,5 @@ fn uncertain(error: NodeError) -> NodeError {
         NodeError::Uncertain(error.to_string())
     } else {
         error
-    }
-}
-
-fn pending(volume_id: &str) -> VolumeStatus {
-    VolumeStatus {
-        volume_id: volume_id.to_owned(),
-        health: VolumeHealth::Pending,
-        mount_id: None,
-        bytes: 0,
-        inodes: 0,
-        last_success: None,
-    }
-}
-
-pub(super) fn lost(volume_id: &str) -> VolumeStatus {
-    VolumeStatus {
-        health: VolumeHealth::Lost,
-        ..pending(volume_id)
     }
 }

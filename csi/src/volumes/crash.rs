@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::bench::{soon, start_with};
 use super::{Published, Volumes};
-use crate::backend::{ServiceAccountTokens, Update, VolumeRequest};
+use crate::backend::{ServiceAccountTokens, Trigger, Update, VolumeRequest};
 use crate::config::Config;
 use crate::mount::{Api, is_ours, mountinfo};
 use crate::publish::{Checked, spec_digest};
@@ -126,11 +126,10 @@ async fn one_life(volumes: &Volumes<Script>, script: &Script, root: &Path) {
         .unwrap();
     let old = volume.join(std::fs::read_link(volume.join("..data")).unwrap());
     let value = "2".repeat(40_000);
-    script.update(Update::Content(files(&[
-        ("crt", &value),
-        ("nested/key", &value),
-        ("another", &value),
-    ])));
+    script.update(Update::Content(
+        files(&[("crt", &value), ("nested/key", &value), ("another", &value)]),
+        Trigger::Interval,
+    ));
     until("the sweep", || !old.exists()).await;
     volumes.unpublish(&checked.target, soon(10)).await.unwrap();
 }
@@ -150,7 +149,7 @@ async fn random_work(volumes: &Volumes<Script>, script: &Script, root: &Path, se
             0 => volumes.unpublish(&checked.target, soon(10)).await.unwrap(),
             1 | 2 => drop(volumes.publish(checked, (), soon(10)).await.unwrap()),
             _ => {
-                script.update(Update::Content(pair(random >> 32)));
+                script.update(Update::Content(pair(random >> 32), Trigger::Interval));
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
         }
@@ -248,7 +247,7 @@ async fn assert_goes_on(root: &Path, uids: &[&str], what: &str) {
         assert!(matches!(published, Published::First | Published::Again));
         assert_complete(&target(root, uid), what);
     }
-    script.update(Update::Content(pair(8)));
+    script.update(Update::Content(pair(8), Trigger::Interval));
     let new = "8".repeat(3000);
     let tidy = |volume: &Path| {
         let names = std::fs::read_dir(volume).unwrap();

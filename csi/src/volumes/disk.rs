@@ -53,6 +53,12 @@ pub(crate) enum DiskError {
     /// The volume's mount vanished.
     #[error("the volume's mount is gone")]
     Gone,
+    /// Another file system is mounted there.
+    #[error("a foreign file system is mounted there; it is left alone")]
+    Foreign,
+    /// The mount stays, even detached.
+    #[error("failed to unmount the target: it is in use")]
+    InUse,
 }
 
 /// How a mounted volume is found to be.
@@ -262,6 +268,13 @@ impl Disk {
             }
         }
         self.store.remove(target.path()).map_err(DiskError::State)
+    }
+
+    /// The name of what the volume shows; `None` where it shows nothing or is not mounted.
+    pub(crate) fn generation(&self, target: &Target) -> Option<String> {
+        let parent = self.parent(target).ok().flatten()?;
+        let root = self.mounter.open(&parent).ok()?;
+        writer::current_generation(root.as_fd()).ok().flatten()
     }
 
     /// Size and use of the volume's tmpfs.

@@ -84,7 +84,7 @@ pub(super) async fn sweep<B: Backend>(
 }
 
 /// Mounts of ours without a task get one, so that an unpublish, or a later run, takes them away.
-async fn find_strays<B: Backend>(inner: &Arc<Inner<B>>) {
+pub(super) async fn find_strays<B: Backend>(inner: &Arc<Inner<B>>) {
     let disk = inner.disk.clone();
     let mounted = match inner.blocking.run(move || disk.mounted()).await {
         Ok(Ok(mounted)) => mounted,

@@ -9,7 +9,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::Published;
 use super::bench::{Bench, our_mounts, soon};
-use crate::backend::{FailureClass, FileSet, Update};
+use crate::backend::{FailureClass, FileSet, Trigger, Update};
 use crate::board::VolumeHealth;
 use crate::error::{NodeError, is_final};
 use crate::testing::{KubeletRoot, failure, files, until, with_mount_namespace};
@@ -138,8 +138,14 @@ impl Node {
                 assert!(!self.bench.root.target(UIDS[uid]).exists());
             }
             Step::Rotate => self.rotate().await,
-            Step::RotateBad => self.trouble(Update::Content(bad())).await,
-            Step::Fail => self.trouble(Update::Stale("down".to_owned())).await,
+            Step::RotateBad => {
+                self.trouble(Update::Content(bad(), Trigger::Interval))
+                    .await
+            }
+            Step::Fail => {
+                self.trouble(Update::Stale("down".to_owned(), Trigger::Interval))
+                    .await
+            }
             Step::Crash => {
                 self.bench.restart().await;
                 for volume in self.volumes.values_mut() {
@@ -215,7 +221,9 @@ impl Node {
 
     async fn rotate(&mut self) {
         let value = self.fresh();
-        self.bench.script.update(Update::Content(content(value)));
+        self.bench
+            .script
+            .update(Update::Content(content(value), Trigger::Interval));
         for (uid, volume) in &mut self.volumes {
             if !volume.followed || !volume.known {
                 continue;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Inner;
-use super::actor::{Mounted, Phase, Spec, lost};
+use super::actor::{Mounted, Phase, Spec};
 use super::disk::{Disk, DiskError};
-use crate::backend::Backend;
+use crate::backend::{Backend, VolumeRequest};
 use crate::board::{VolumeHealth, VolumeStatus};
 use crate::events::Event;
 use crate::layout::writer;
@@ -56,12 +56,12 @@ pub(super) async fn recover<B: Backend>(inner: &Arc<Inner<B>>) -> Result<(), Dis
                 inner.events.send(Event::VolumeLost {
                     request: spec.request.clone(),
                 });
-                let status = lost(&state.volume_id);
+                let status = VolumeStatus::lost(&spec.request);
                 inner.adopt(target, Phase::Lost(Box::new(spec)), status);
             }
             (None, Some(mount)) => {
                 adopted += 1;
-                let status = status(String::new(), &mount, None);
+                let status = status(None, &mount, None);
                 inner.adopt(target, Phase::Unknown { mount_id: mount.id }, status);
             }
             (None, None) => {}
@@ -85,7 +85,8 @@ fn adopt<B: Backend>(
     let age = Duration::try_from(age).unwrap_or_default();
     let now = Instant::now();
     let last_success = now.checked_sub(age).unwrap_or(now);
-    let status = status(state.volume_id.clone(), mount, Some(last_success));
+    let request = Some(Arc::new(spec.request.clone()));
+    let status = status(request, mount, Some(last_success));
     let updates = spec.plan.as_ref().map(|plan| inner.backend.subscribe(plan));
     let mounted = Mounted {
         spec,
@@ -120,14 +121,19 @@ fn spec<B: Backend>(inner: &Inner<B>, state: &VolumeState) -> Spec<B::Plan> {
     }
 }
 
-fn status(volume_id: String, mount: &FoundMount, last_success: Option<Instant>) -> VolumeStatus {
+fn status(
+    request: Option<Arc<VolumeRequest>>,
+    mount: &FoundMount,
+    last_success: Option<Instant>,
+) -> VolumeStatus {
     VolumeStatus {
-        volume_id,
+        request,
         health: VolumeHealth::Ok,
         mount_id: Some(mount.id),
         bytes: mount.bytes,
         inodes: mount.inodes,
         last_success,
+        last_error: None,
     }
 }
 
@@ -139,7 +145,7 @@ pub(super) fn adopt_stray<B: Backend>(inner: &Arc<Inner<B>>, target: Target, mou
         inodes: 0,
         untidy: false,
     };
-    let status = status(String::new(), &mount, None);
+    let status = status(None, &mount, None);
     inner.adopt(target, Phase::Unknown { mount_id }, status);
 }
 

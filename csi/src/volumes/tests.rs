@@ -7,7 +7,7 @@ use rustix::mount::MountFlags;
 
 use super::bench::{Bench, CONTENT, our_mounts, soon};
 use super::{Published, janitor};
-use crate::backend::{FailureClass, Update, VolumeSettings};
+use crate::backend::{FailureClass, Trigger, Update, VolumeSettings};
 use crate::board::VolumeHealth;
 use crate::error::NodeError;
 use crate::testing::{failure, files, in_mount_namespace, until};
@@ -51,7 +51,9 @@ fn mount_rotation_shows_new_content_and_removes_the_old_after_the_grace() {
         bench.publish("u").await.unwrap();
         let data = bench.root.target("u").join("..data");
         let first = std::fs::read_link(&data).unwrap();
-        bench.script.update(Update::Content(files(&CONTENT)));
+        bench
+            .script
+            .update(Update::Content(files(&CONTENT), Trigger::Interval));
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(
             std::fs::read_link(&data).unwrap(),
@@ -60,10 +62,10 @@ fn mount_rotation_shows_new_content_and_removes_the_old_after_the_grace() {
         );
 
         let big = "x".repeat(300_000);
-        bench.script.update(Update::Content(files(&[
-            ("tls.crt", "cert-2"),
-            ("big", &big),
-        ])));
+        bench.script.update(Update::Content(
+            files(&[("tls.crt", "cert-2"), ("big", &big)]),
+            Trigger::Interval,
+        ));
         until("the rotation", || {
             std::fs::read_link(&data).unwrap() != first
         })
@@ -78,7 +80,7 @@ fn mount_rotation_shows_new_content_and_removes_the_old_after_the_grace() {
         // A refused set changes nothing.
         bench
             .script
-            .update(Update::Content(files(&[("../x", "1")])));
+            .update(Update::Content(files(&[("../x", "1")]), Trigger::Interval));
         until("staleness", || {
             bench.health("u") == Some(VolumeHealth::Stale)
         })
@@ -97,14 +99,17 @@ fn mount_a_restart_adopts_volumes_without_a_write() {
         let generation = std::fs::read_link(&data).unwrap();
         bench.restart().await;
         assert_eq!(bench.script.subscribed(), 2);
-        bench.script.update(Update::Content(files(&CONTENT)));
+        bench
+            .script
+            .update(Update::Content(files(&CONTENT), Trigger::Interval));
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(std::fs::read_link(&data).unwrap(), generation);
         assert_eq!(bench.publish("u").await, Ok(Published::Again));
         assert_eq!((bench.script.firsts(), our_mounts()), (1, 1));
-        bench
-            .script
-            .update(Update::Content(files(&[("tls.crt", "cert-2")])));
+        bench.script.update(Update::Content(
+            files(&[("tls.crt", "cert-2")]),
+            Trigger::Interval,
+        ));
         until("a rotation by the new process", || {
             bench.read("u", "tls.crt") == "cert-2"
         })
@@ -141,7 +146,9 @@ fn mount_the_last_success_survives_a_restart() {
             status.last_success.unwrap().elapsed()
         };
         assert!(age() > Duration::from_secs(3500));
-        bench.script.update(Update::Content(files(&CONTENT)));
+        bench
+            .script
+            .update(Update::Content(files(&CONTENT), Trigger::Interval));
         until("the note", || read()["lastSuccess"] != state["lastSuccess"]).await;
         assert_eq!(read()["generation"], generation);
         assert!(age() < Duration::from_secs(3500));
@@ -253,15 +260,17 @@ fn mount_attributes_decide_owner_mode_and_size() {
             (file.uid(), file.gid(), file.mode() & 0o7777)
         };
         assert_eq!(look(), (1000, 2000, 0o400));
-        bench
-            .script
-            .update(Update::Content(files(&[("tls.crt", "cert-2")])));
+        bench.script.update(Update::Content(
+            files(&[("tls.crt", "cert-2")]),
+            Trigger::Interval,
+        ));
         until("the rotation", || bench.read("u", "tls.crt") == "cert-2").await;
         assert_eq!(look(), (1000, 2000, 0o400));
         let large = "x".repeat(21);
-        bench
-            .script
-            .update(Update::Content(files(&[("tls.crt", &large)])));
+        bench.script.update(Update::Content(
+            files(&[("tls.crt", &large)]),
+            Trigger::Interval,
+        ));
         until("staleness", || {
             bench.health("u") == Some(VolumeHealth::Stale)
         })

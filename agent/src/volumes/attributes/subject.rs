@@ -82,6 +82,21 @@ impl fmt::Display for ContentKey {
     }
 }
 
+// === impl Subject ===
+
+/// Kind and name, as one word.
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExternalSecret(name) => write!(formatter, "ExternalSecret/{name}"),
+            Self::Inline(inline) => {
+                let (kind, name) = (inline.store.kind(), inline.store.name());
+                write!(formatter, "inline:{kind}/{name}")
+            }
+        }
+    }
+}
+
 // === impl Inline ===
 
 impl Inline {

@@ -57,8 +57,8 @@ async fn missing_remote_keys_are_left_out_for_it_alone_and_come_later() {
     for stream in &mut streams {
         loop {
             match stream.next().await {
-                Some(Update::Content(set)) if text(&set) == "a=one" => {}
-                Some(Update::Stale(_)) => {}
+                Some(Update::Content(set, _)) if text(&set) == "a=one" => {}
+                Some(Update::Stale(..)) => {}
                 update => break assert_eq!(content(update), "a=one,b=two"),
             }
         }
@@ -144,14 +144,16 @@ async fn a_failure_after_less_content_counts_as_stale_until_it_is_over() {
     bench.fails("b", source::FailureClass::Unavailable, None);
     loop {
         match stream.next().await {
-            Some(Update::Stale(reason)) => break assert!(reason.contains("says no"), "{reason}"),
+            Some(Update::Stale(reason, _)) => {
+                break assert!(reason.contains("says no"), "{reason}");
+            }
             update => assert_eq!(content(update), "a=one"),
         }
     }
     bench.source.values.lock().remove("b");
     loop {
         match stream.next().await {
-            Some(Update::Stale(_)) => {}
+            Some(Update::Stale(..)) => {}
             update => break assert_eq!(content(update), "a=one"),
         }
     }

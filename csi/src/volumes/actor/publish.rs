@@ -1,11 +1,13 @@
 //! What a publish does: look at the target, get content, mount it (csi.md 1.3 checks 17 to 20, 2.2, 6.3).
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::super::disk::Condition;
 use super::super::{Publish, Published, deadline_exceeded};
 use super::party::{Party, answer};
-use super::{Actor, Mounted, Phase, Spec, backend_error, lost, pending, uncertain};
+use super::{Actor, Mounted, Phase, Spec, backend_error, uncertain};
 use crate::backend::{Backend, FileSet};
 use crate::board::{VolumeHealth, VolumeStatus};
 use crate::digest::Digest;
@@ -157,7 +159,7 @@ impl<B: Backend> Actor<B> {
         }
         self.inner
             .board
-            .set(&self.target, pending(&checked.request.volume_id));
+            .set(&self.target, VolumeStatus::pending(&checked.request));
         self.hand_over_tokens(&checked, &plan);
         let request = checked.request.clone();
         let result = match self.fetch(&plan, deadline, &mut party).await {
@@ -177,7 +179,7 @@ impl<B: Backend> Actor<B> {
                 Phase::Lost(spec) => self
                     .inner
                     .board
-                    .set(&self.target, lost(&spec.request.volume_id)),
+                    .set(&self.target, VolumeStatus::lost(&spec.request)),
                 Phase::Absent | Phase::Unknown { .. } | Phase::Mounted(_) => {
                     self.inner.board.remove(&self.target);
                 }
@@ -347,12 +349,13 @@ impl<B: Backend> Actor<B> {
         self.inner.board.set(
             &self.target,
             VolumeStatus {
-                volume_id: spec.request.volume_id.clone(),
+                request: Some(Arc::new(spec.request.clone())),
                 health: VolumeHealth::Ok,
                 mount_id: Some(mount_id),
                 bytes,
                 inodes,
                 last_success: Some(last_success),
+                last_error: None,
             },
         );
         let mounted = Mounted {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::disk::DiskError;
-use super::{Actor, Phase, lost, stuck};
+use super::{Actor, Phase, stuck};
 use crate::backend::{Backend, Update};
-use crate::board::VolumeHealth;
+use crate::board::{VolumeHealth, VolumeStatus};
 use crate::error::{NodeError, one_line};
 use crate::events::Event;
 use crate::layout::Layout;
@@ -25,11 +25,12 @@ impl<B: Backend> Actor<B> {
         };
         match update {
             None => mounted.updates = None,
-            Some(Update::Stale(reason)) => {
-                self.inner.metrics.rotation("failed", "change");
+            Some(Update::Stale(reason, trigger)) => {
+                self.inner.metrics.rotation("failed", trigger.as_str());
                 self.stale(&reason);
             }
-            Some(Update::Content(files)) => {
+            Some(Update::Content(files, trigger)) => {
+                let trigger = trigger.as_str();
                 let gid = mounted.spec.gid;
                 // Only a plan has updates.
                 let Some(plan) = mounted.spec.plan.clone() else {
@@ -38,18 +39,18 @@ impl<B: Backend> Actor<B> {
                 let layout = match self.layout(&plan, gid, files) {
                     Ok(layout) => layout,
                     Err(error) => {
-                        self.inner.metrics.rotation("failed", "change");
+                        self.inner.metrics.rotation("failed", trigger);
                         return self.stale(&error.to_string());
                     }
                 };
                 if self.shows(&layout).await {
-                    self.inner.metrics.rotation("unchanged", "change");
+                    self.inner.metrics.rotation("unchanged", trigger);
                     self.fresh();
                     return self.remember_success().await;
                 }
                 match self.rotate(layout).await {
                     Ok(()) => {
-                        self.inner.metrics.rotation("changed", "change");
+                        self.inner.metrics.rotation("changed", trigger);
                         if let Phase::Mounted(mounted) = &self.phase {
                             let request = mounted.spec.request.clone();
                             self.inner.events.send(Event::Rotated { request });
@@ -57,7 +58,7 @@ impl<B: Backend> Actor<B> {
                         self.fresh();
                     }
                     Err(error) => {
-                        self.inner.metrics.rotation("failed", "change");
+                        self.inner.metrics.rotation("failed", trigger);
                         self.stale(&error.to_string());
                     }
                 }
@@ -174,13 +175,14 @@ impl<B: Backend> Actor<B> {
         let Phase::Mounted(mounted) = &mut self.phase else {
             return;
         };
-        self.inner
-            .board
-            .update(&self.target, |status| status.health = VolumeHealth::Stale);
+        let reason = one_line(reason);
+        self.inner.board.update(&self.target, |status| {
+            status.health = VolumeHealth::Stale;
+            status.last_error = Some(reason.clone());
+        });
         if !std::mem::replace(&mut mounted.stale, true) {
             let request = mounted.spec.request.clone();
             let age = mounted.last_success.elapsed();
-            let reason = one_line(reason);
             tracing::warn!(
                 namespace = request.namespace,
                 pod = request.pod_name,
@@ -204,6 +206,7 @@ impl<B: Backend> Actor<B> {
         self.inner.board.update(&self.target, |status| {
             status.health = VolumeHealth::Ok;
             status.last_success = Some(now);
+            status.last_error = None;
         });
         if std::mem::replace(&mut mounted.stale, false) {
             let request = mounted.spec.request.clone();
@@ -222,7 +225,7 @@ impl<B: Backend> Actor<B> {
                 );
                 self.inner
                     .board
-                    .set(&self.target, lost(&spec.request.volume_id));
+                    .set(&self.target, VolumeStatus::lost(&spec.request));
                 self.inner.events.send(Event::VolumeLost {
                     request: spec.request.clone(),
                 });

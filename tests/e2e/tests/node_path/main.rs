@@ -6,5 +6,6 @@ mod disturbances;
 mod election;
 mod faults;
 mod mounts;
+mod operations;
 mod support;
 mod templates;
