@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::cli::conformance::ConformanceArgs;
 use crate::cli::node::NodeArgs;
 use crate::cli::template::TemplateArgs;
+use crate::volumes::namespaces::AllowedNamespaces;
 
 /// Shortest interval at which stores are validated again.
 const MIN_STORE_REQUEUE: Duration = Duration::from_secs(10);
@@ -96,9 +97,9 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_CSI_DRIVER_NAME", value_parser = driver_name, default_value = "csi.latchkey.dev")]
     pub csi_driver_name: String,
 
-    /// Namespaces whose pods may mount volumes. Default: all.
-    #[arg(long, env = "LATCHKEY_CSI_ALLOWED_NAMESPACES", value_delimiter = ',', value_parser = dns_label)]
-    pub csi_allowed_namespaces: Vec<String>,
+    /// Namespaces whose pods may mount volumes: names separated by commas, or a label selector. Default: all.
+    #[arg(long, env = "LATCHKEY_CSI_ALLOWED_NAMESPACES", value_parser = AllowedNamespaces::parse)]
+    pub csi_allowed_namespaces: Option<AllowedNamespaces>,
 
     /// Whether volumes may list the keys of a store themselves (attribute `data`), without an ExternalSecret.
     #[arg(long, env = "LATCHKEY_CSI_INLINE_DATA", action = clap::ArgAction::Set, default_value_t = true)]
@@ -422,6 +423,7 @@ mod tests {
             ("--enable-flood-gate=perhaps", "--enable-flood-gate"),
             ("--sync-concurrency=0", "--sync-concurrency"),
             ("--sync-store-concurrency=many", "--sync-store-concurrency"),
+            ("--csi-allowed-namespaces=a b", "--csi-allowed-namespaces"),
             ("--csi-inline-data=perhaps", "--csi-inline-data"),
             ("--csi-min-refresh=0s", "--csi-min-refresh"),
             ("--no-such-flag", "--no-such-flag"),

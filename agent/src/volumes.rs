@@ -15,7 +15,7 @@
 //! Volumes of one node share entries: content is fetched once, however many pods show it, and lives in memory only as long as
 //! one of them does. kubelet's calls never fetch: they wait for the refresher.
 //!
-//! RBAC of the node role: `get`, `list`, `watch` on ExternalSecrets (watched by name, only those in use), `create` and `patch`
+//! RBAC of the node role: `get`, `list`, `watch` on ExternalSecrets (watched by name, only those in use), the same on namespaces, `create` and `patch`
 //! on events, `get` on ConfigMaps that `templateFrom` names ([`crate::templates`]). No verb on Secrets.
 
 pub mod attributes;
@@ -23,6 +23,7 @@ mod events;
 mod failure;
 mod files;
 mod follow;
+pub mod namespaces;
 pub mod objects;
 mod refresher;
 mod registry;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use kube::Client;
+use kube::core::Selector;
 use kube::runtime::events::Recorder;
 use latchkey_csi::backend::{
     Backend, Description, Failure, FailureClass, FileSet, Refusal, Update, VolumeRequest,
@@ -50,6 +52,7 @@ pub use self::state::ALLOWED_SERVICE_ACCOUNTS;
 
 use self::events::{Events, Reason};
 use self::failure::{Failed, Patience};
+use self::namespaces::{Gate, NamespaceLabels};
 use self::objects::{KubeObjects, Objects};
 use self::registry::Registry;
 use self::resolve::Resolver;
@@ -74,6 +77,7 @@ pub struct Volumes<S> {
     events: Events,
     missing_wait: Duration,
     rules: Rules,
+    gate: Option<Gate>,
 }
 
 // === impl Config ===
@@ -97,6 +101,7 @@ impl<S> Clone for Volumes<S> {
             events: self.events.clone(),
             missing_wait: self.missing_wait,
             rules: self.rules,
+            gate: self.gate.clone(),
         }
     }
 }
@@ -147,7 +152,15 @@ impl<S: Source + 'static> Volumes<S> {
             events,
             missing_wait: config.missing_wait,
             rules: config.rules,
+            gate: None,
         }
+    }
+
+    /// Lets pods mount volumes only in namespaces that `selector` chooses by the labels that they have at that moment.
+    #[must_use]
+    pub fn only_in(mut self, selector: Selector, labels: Arc<dyn NamespaceLabels>) -> Self {
+        self.gate = Some(Gate { selector, labels });
+        self
     }
 
     /// Waits until every task has ended; to be called after the token given to [`Volumes::new`] was cancelled.
@@ -163,6 +176,7 @@ impl<S: Source + 'static> Volumes<S> {
     }
 
     async fn wait_for_content(&self, plan: &Plan, deadline: Instant) -> Result<FileSet, Failed> {
+        self.admit(plan, deadline).await?;
         let since = Instant::now();
         let times = Patient {
             since,
@@ -204,6 +218,21 @@ impl<S: Source + 'static> Volumes<S> {
 }
 
 impl<S: Source + 'static> Volumes<S> {
+    /// What the administrator allows, asked for first mounts only (csi.md R3, 9.3).
+    async fn admit(&self, plan: &Plan, deadline: Instant) -> Result<(), Failed> {
+        if let Some(text) = &plan.forbidden {
+            return Err(Failed::new(
+                FailureClass::PermissionDenied,
+                Patience::Never,
+                text,
+            ));
+        }
+        match &self.gate {
+            Some(gate) => gate.admit(&plan.key.namespace, deadline).await,
+            None => Ok(()),
+        }
+    }
+
     /// Whether the stores that kept content came from are what they were, and still admit the pod's namespace (SB-26).
     async fn stands(&self, plan: &Plan, snapshot: &Snapshot, content: &Content) -> bool {
         let (Some(seen), Some(before)) = (snapshot.seen(), &content.standing) else {

@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use k8s_openapi::api::storage::v1::CSIDriver;
 use kube::Client;
 use kube::api::Api;
+use kube::core::Selector;
 use kube::runtime::events::{Recorder, Reporter};
 use latchkey_csi::config::{CONTAINER_FILE_LABEL, Selinux};
 use latchkey_csi::events::Event;
@@ -23,6 +24,7 @@ use crate::admin::{Health, Scope};
 use crate::args::SelinuxMode;
 use crate::providers::{ProviderSource, Providers};
 use crate::stores::{WatchReader, WatchSettings};
+use crate::volumes::namespaces::AllowedNamespaces;
 use crate::volumes::{self, Rules, Volumes};
 
 /// How often the CSIDriver object is looked at.
@@ -36,7 +38,7 @@ pub(super) struct Settings {
     pub(super) node_name: String,
     pub(super) kubelet_root: PathBuf,
     pub(super) driver_name: String,
-    pub(super) allowed_namespaces: Vec<String>,
+    pub(super) allowed_namespaces: Option<AllowedNamespaces>,
     pub(super) selinux: SelinuxMode,
     pub(super) require_noswap: bool,
     pub(super) rules: Rules,
@@ -48,6 +50,8 @@ pub(super) struct Node {
     driver_name: String,
     plugin: Plugin,
     node_name: String,
+    /// Labels of the namespaces whose pods may mount volumes.
+    selector: Option<Selector>,
     rules: Rules,
     providers: Arc<Providers>,
     renderer: Arc<Renderer>,
@@ -79,8 +83,14 @@ impl Node {
         config.driver_name.clone_from(&driver_name);
         config.require_noswap = require_noswap;
         config.max_volume_bytes = rules.max_size;
-        config.allowed_namespaces =
-            (!allowed_namespaces.is_empty()).then(|| allowed_namespaces.into_iter().collect());
+        let selector = match allowed_namespaces {
+            None => None,
+            Some(AllowedNamespaces::Named(names)) => {
+                config.allowed_namespaces = Some(names.into_iter().collect());
+                None
+            }
+            Some(AllowedNamespaces::Labelled(selector)) => Some(selector),
+        };
         config.selinux = match selinux {
             SelinuxMode::Context => Selinux::Context(CONTAINER_FILE_LABEL.to_owned()),
             SelinuxMode::Relabel => Selinux::Relabel,
@@ -102,6 +112,7 @@ impl Node {
             driver_name,
             plugin,
             node_name,
+            selector,
             rules,
             providers,
             renderer,
@@ -115,6 +126,7 @@ impl Node {
             driver_name,
             plugin,
             node_name,
+            selector,
             rules,
             providers,
             renderer,
@@ -125,13 +137,13 @@ impl Node {
             WatchSettings::default(),
             &stop,
         ));
-        let source = Arc::new(ProviderSource::for_volumes(reader, providers));
+        let source = Arc::new(ProviderSource::for_volumes(Arc::clone(&reader), providers));
         let reporter = Reporter {
             controller: String::from("latchkey"),
             instance: Some(node_name),
         };
         let recorder = Recorder::new(client.clone(), reporter);
-        let volumes = Volumes::new(
+        let mut volumes = Volumes::new(
             client.clone(),
             source,
             renderer,
@@ -142,6 +154,9 @@ impl Node {
             recorder,
             stop.clone(),
         );
+        if let Some(selector) = selector {
+            volumes = volumes.only_in(selector, reader);
+        }
         let handle = plugin.handle();
         let plugin_stop = stop.clone();
         parts.spawn("the CSI plugin", async move {

@@ -86,7 +86,7 @@ const DEFAULT_SIZE_LIMIT: u64 = 1 << 20;
 /// Longest audience, in bytes.
 const MAX_AUDIENCE_BYTES: usize = 253;
 
-/// What the administrator of the node lets attributes ask for.
+/// What the administrator lets attributes ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Whether `data` is allowed (csi.md 9.3). Default true.
@@ -135,6 +135,9 @@ pub struct Plan {
     pub audience: Option<String>,
     /// Whose volume it is.
     pub pod: Pod,
+    /// Why the administrator does not want such a volume to be mounted. It concerns mounts only: the [`Rules`] may change while a
+    /// volume is mounted, whose republish must not fail (csi.md R3).
+    pub forbidden: Option<String>,
 }
 
 /// The attributes of one request, each read once.
@@ -152,6 +155,27 @@ impl Default for Rules {
     }
 }
 
+impl Rules {
+    /// Why a volume that asks for this is not to be mounted.
+    fn forbid(&self, subject: &Subject, refresh: Option<Refresh>) -> Option<String> {
+        if !self.inline_data && matches!(subject, Subject::Inline(_)) {
+            return Some(format!(
+                "attribute {DATA} is switched off in this cluster; name an ExternalSecret with attribute {EXTERNAL_SECRET}"
+            ));
+        }
+        refresh.filter(|refresh| *refresh < self.shortest()).map(|_| {
+            let seconds = self.min_refresh.as_secs_f64();
+            format!(
+                "attribute {REFRESH_INTERVAL} is below the {seconds} s that the agent allows; raise it, or write \"0s\" for never"
+            )
+        })
+    }
+
+    fn shortest(&self) -> Refresh {
+        Refresh::Every(self.min_refresh)
+    }
+}
+
 // === impl Plan ===
 
 impl Plan {
@@ -162,7 +186,9 @@ impl Plan {
     /// A [`Refusal`] for the first rule of csi.md 8 that does not hold.
     pub fn try_new(request: &VolumeRequest, rules: &Rules) -> Result<Self, Refusal> {
         let attributes = Attributes::check(&request.attributes)?;
-        let subject = attributes.subject(rules)?;
+        let subject = attributes.subject()?;
+        let refresh = attributes.read(REFRESH_INTERVAL, Refresh::parse)?;
+        let forbidden = rules.forbid(&subject, refresh);
         let size_limit = attributes.read(SIZE_LIMIT, |text| size_within(text, rules.max_size))?;
         Ok(Self {
             key: ContentKey {
@@ -175,9 +201,7 @@ impl Plan {
                     .read(OPTIONAL, scalars::parse_bool)?
                     .unwrap_or(false),
             },
-            refresh: attributes.read(REFRESH_INTERVAL, |text| {
-                Refresh::parse(text, rules.min_refresh)
-            })?,
+            refresh: refresh.map(|refresh| refresh.max(rules.shortest())),
             start: attributes.start()?,
             audience: attributes.read(AUDIENCE, parse_audience)?,
             settings: VolumeSettings {
@@ -191,6 +215,7 @@ impl Plan {
                 uid: request.pod_uid.clone(),
                 service_account: request.service_account.clone(),
             },
+            forbidden,
         })
     }
 }
@@ -235,7 +260,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// What the volume shows: an ExternalSecret, or inline data.
-    fn subject(&self, rules: &Rules) -> Result<Subject, Refusal> {
+    fn subject(&self) -> Result<Subject, Refusal> {
         match (self.get(EXTERNAL_SECRET), self.get(DATA)) {
             (Some(_), Some(_)) => Err(refuse(format!(
                 "attributes {EXTERNAL_SECRET} and {DATA} exclude each other; remove one"
@@ -249,9 +274,6 @@ impl<'a> Attributes<'a> {
                 check_name(EXTERNAL_SECRET, name)?;
                 Ok(Subject::ExternalSecret(name.to_owned()))
             }
-            (None, Some(_)) if !rules.inline_data => Err(refuse(format!(
-                "attribute {DATA} is switched off in this cluster; name an ExternalSecret with attribute {EXTERNAL_SECRET}"
-            ))),
             (None, Some(data)) => self.inline(data).map(Subject::Inline),
         }
     }

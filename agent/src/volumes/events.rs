@@ -206,6 +206,7 @@ mod tests {
                 uid: pod_uid.to_owned(),
                 service_account: String::from("default"),
             },
+            forbidden: None,
         }
     }
 

@@ -24,6 +24,7 @@ mod first_mounts;
 mod freshness;
 mod inline;
 mod lanes;
+mod namespaces;
 mod optional;
 mod panics;
 mod standing;

@@ -1,5 +1,8 @@
 //! What the API server accepts and refuses, by the table of manifests beside the definitions.
 
+#[path = "sync_admission/pods.rs"]
+mod pods;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -66,7 +69,8 @@ fn sync_admission_answers_as_the_table_says() -> Result<()> {
             enforced(&cx, &cases).await?;
             judge(&cx, &cases, true).await?;
             bound_the_search_for_repeats(&cx).await?;
-            leave_old_objects_alone(&cx).await
+            leave_old_objects_alone(&cx).await?;
+            pods::judge(&cx).await
         };
         let judged = judged.await;
         // They concern the whole cluster, and with it the tests of other binaries.

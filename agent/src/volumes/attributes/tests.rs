@@ -107,20 +107,36 @@ fn inline_data_is_the_same_however_it_is_written_and_an_object_of_its_own() {
     assert!(store.api().is_ok());
 }
 
+/// Why a volume is not to be mounted; its plan is made all the same, for those that are mounted already (csi.md R3).
 #[test]
-fn inline_data_can_be_switched_off() {
-    // 9.3 (c)
+fn the_administrator_forbids_mounts_and_not_volumes() {
+    // 8 and 9.3 (c)
     let rules = Rules {
         inline_data: false,
+        min_refresh: Duration::from_secs(90),
         ..Rules::default()
     };
-    let with_data = request(&[ONE_KEY, ("secretStore", "vault")]);
-    let refusal = Plan::try_new(&with_data, &rules).unwrap_err().to_string();
-    assert!(
-        refusal.contains("attribute data is switched off"),
-        "{refusal}"
-    );
-    assert!(Plan::try_new(&request(&[("externalSecret", "db")]), &rules).is_ok());
+    let with_data: &[(&str, &str)] = &[ONE_KEY, ("secretStore", "vault")];
+    let asking = |interval| [("externalSecret", "db"), ("refreshInterval", interval)];
+    for (attributes, expected) in [
+        (with_data, Some("attribute data is switched off")),
+        (&[("externalSecret", "db")], None),
+        (
+            &asking("89s"),
+            Some("attribute refreshInterval is below the 90 s"),
+        ),
+        (&asking("90s"), None),
+        (&asking("0s"), None),
+    ] {
+        let plan = Plan::try_new(&request(attributes), &rules).unwrap();
+        match (plan.forbidden, expected) {
+            (None, None) => {}
+            (Some(text), Some(part)) => assert!(text.contains(part), "{text}"),
+            (got, _) => panic!("{attributes:?}: {got:?}"),
+        }
+    }
+    let clamped = Plan::try_new(&request(&asking("1s")), &rules).unwrap();
+    assert_eq!(clamped.refresh, Some(Refresh::Every(rules.min_refresh)));
 }
 
 #[test]
@@ -224,11 +240,6 @@ fn attributes_that_break_csi_md_8_are_refused_by_name() {
             "refreshInterval",
             "hourly",
             "attribute refreshInterval is not a duration: \"hourly\"",
-        ),
-        (
-            "refreshInterval",
-            "29s",
-            "attribute refreshInterval is below the 30 s that the agent allows: \"29s\"",
         ),
         (
             "refreshInterval",

@@ -50,6 +50,23 @@ async fn failures_of_inline_data_name_the_store_and_the_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_administrator_switched_off_is_not_mounted_and_what_is_mounted_goes_on() {
+    // 9.3 (c), R3
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.value("name", "me");
+    let forbidden = Plan {
+        forbidden: Some(String::from("attribute data is switched off")),
+        ..plan_of("web-0", &ATTRIBUTES)
+    };
+    let failure = bench.first(&forbidden).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::PermissionDenied);
+    assert_eq!(bench.calls(), 0);
+    let mut adopted = bench.volumes.subscribe(&forbidden);
+    assert_eq!(content(adopted.next().await), "password=one,user=me");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_denies_the_namespace_denies_inline_data() {
     // SB-26: kept content is for nobody whom the store does not admit now.
     let bench = Bench::new();
