@@ -13,5 +13,5 @@ pub use installed::{
     AGENT, SYSTEM, agent_pod, ensure_absent, ensure_installed, helm_install_agent,
     helm_install_provider, images, root,
 };
-pub use manifests::{Values, external_secret, fake, list, pod, store, volume};
+pub use manifests::{Values, external_secret, fake, fake_object, list, pod, store, volume};
 pub use planted::Planted;

@@ -22,8 +22,20 @@ pub fn list(items: &[Value]) -> String {
 pub fn fake(name: &str, values: Values<'_>, simulation: Value) -> Value {
     let data: Vec<Value> = values
         .iter()
-        .map(|(key, value)| json!({"key": key, "value": escaped(value)}))
+        .map(|(key, value)| json!({"key": key, "value": object(&[("v", value)])}))
         .collect();
+    fake_of(name, &data, simulation)
+}
+
+/// A Fake with one secret, `key`, an object with these values. Unlike several keys it is read in one call: what an ExternalSecret
+/// extracts from it was written together.
+#[must_use]
+pub fn fake_object(name: &str, key: &str, values: Values<'_>, simulation: Value) -> Value {
+    let data = [json!({"key": key, "value": object(values)})];
+    fake_of(name, &data, simulation)
+}
+
+fn fake_of(name: &str, data: &[Value], simulation: Value) -> Value {
     let mut spec = json!({"data": data});
     if !simulation.is_null() {
         spec["simulation"] = simulation;
@@ -36,12 +48,16 @@ pub fn fake(name: &str, values: Values<'_>, simulation: Value) -> Value {
     })
 }
 
-fn escaped(value: &str) -> String {
-    let text: String = value
-        .encode_utf16()
-        .map(|unit| format!("\\u{unit:04x}"))
-        .collect();
-    format!("{{\"v\":\"{text}\"}}")
+fn object(values: Values<'_>) -> String {
+    let member = |(key, value): &(&str, &str)| {
+        let text: String = value
+            .encode_utf16()
+            .map(|unit| format!("\\u{unit:04x}"))
+            .collect();
+        format!("\"{key}\":\"{text}\"")
+    };
+    let members: Vec<String> = values.iter().map(member).collect();
+    format!("{{{}}}", members.join(","))
 }
 
 /// A SecretStore of the Fake `fake`, served by the provider of helm release `release`.

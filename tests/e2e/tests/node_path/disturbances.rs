@@ -3,22 +3,23 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use latchkey_cluster::{eventually, test_alone};
-use latchkey_e2e::{AGENT, Planted, SYSTEM, agent_pod, ensure_installed, fake, list, pod, volume};
+use latchkey_cluster::test_alone;
+use latchkey_e2e::{Planted, agent_pod, ensure_installed, list, pod, volume};
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, apply_values, file, file_becomes, kill_agent, mounts_of, reader, sets_read, uid,
+    PATIENCE, apply_pair, call_agents_back, file, file_becomes, kill_agent, mounts_of, pair,
+    pod_goes, reader, send_agents_away, sets_read, uid,
 };
 
-/// Scenario 8, idle.
+/// cluster.md 7.8, idle.
 #[test]
 fn agent_killed_while_idle_changes_nothing_that_a_pod_sees() -> Result<()> {
     test_alone(async |cx| {
         ensure_installed(&cx).await?;
         let mut planted = Planted::new();
         let first = planted.plant();
-        apply_values(&cx, &[("a", &first), ("b", &first)], "2s").await?;
+        apply_pair(&cx, &first, "2s").await?;
         let attributes = json!({"externalSecret": "es"});
         cx.apply(&list(&[reader("p", "n1", attributes.clone())]))
             .await?;
@@ -34,7 +35,7 @@ fn agent_killed_while_idle_changes_nothing_that_a_pod_sees() -> Result<()> {
         // The new process follows what the old one mounted, and serves new pods.
         let next = planted.plant();
         cx.apply(&list(&[
-            fake("f", &[("a", &next), ("b", &next)], Value::Null),
+            pair(&next, Value::Null),
             pod("new", "n1", &[volume("v", attributes)]),
         ]))
         .await?;
@@ -46,14 +47,14 @@ fn agent_killed_while_idle_changes_nothing_that_a_pod_sees() -> Result<()> {
     })
 }
 
-/// Scenario 10.
+/// cluster.md 7.10, 7.8 (absent for a while); csi-peers.md 3 (SSCSID#895, #1079, #1582).
 #[test]
 fn pod_deleted_while_the_agent_is_away_goes_within_10_s_of_its_return() -> Result<()> {
     test_alone(async |cx| {
         ensure_installed(&cx).await?;
         let mut planted = Planted::new();
         let value = planted.plant();
-        apply_values(&cx, &[("a", &value), ("b", &value)], "1h").await?;
+        apply_pair(&cx, &value, "1h").await?;
         let attributes = json!({"externalSecret": "es"});
         cx.apply(&list(&[
             reader("stays", "n1", attributes.clone()),
@@ -64,51 +65,17 @@ fn pod_deleted_while_the_agent_is_away_goes_within_10_s_of_its_return() -> Resul
         cx.pod_ready("goes", PATIENCE).await?;
         let uid = uid(&cx, "goes").await?;
 
-        let away =
-            r#"{"spec":{"template":{"spec":{"nodeSelector":{"latchkey.test/nowhere":"true"}}}}}"#;
-        let back =
-            r#"{"spec":{"template":{"spec":{"nodeSelector":{"latchkey.test/nowhere":null}}}}}"#;
-        let patch = async |patch: &str| {
-            cx.kubectl(&[
-                "patch",
-                "daemonset",
-                "latchkey",
-                "--namespace",
-                SYSTEM,
-                "--type=merge",
-                "--patch",
-                patch,
-            ])
-            .await
-        };
-        patch(away).await?;
-        cx.kubectl(&[
-            "wait",
-            "--for=delete",
-            "pod",
-            "--selector",
-            AGENT,
-            "--namespace",
-            SYSTEM,
-            "--timeout=60s",
-        ])
-        .await?;
+        send_agents_away(&cx).await?;
         cx.kubectl(&["delete", "pod", "goes", "--wait=false"])
             .await?;
         // kubelet tries to unmount at growing distances: a longer absence would test its patience, not the agent.
         tokio::time::sleep(Duration::from_secs(4)).await;
         let held = mounts_of(&cx, "n1", &uid)?;
         let log = sets_read(&cx, "stays").await;
-        patch(back).await?;
+        call_agents_back(&cx).await?;
         agent_pod(&cx, "n1").await?;
         let returned = Instant::now();
-        eventually(PATIENCE, "the pod goes", async || {
-            let pod = cx
-                .kubectl(&["get", "pod", "goes", "--ignore-not-found", "--output=name"])
-                .await?;
-            Ok(pod.is_empty().then_some(()))
-        })
-        .await?;
+        pod_goes(&cx, "goes").await?;
         let took = returned.elapsed();
         agent_pod(&cx, "n2").await?;
         ensure!(held.len() == 1, "the volume went without an agent");
@@ -122,14 +89,14 @@ fn pod_deleted_while_the_agent_is_away_goes_within_10_s_of_its_return() -> Resul
     })
 }
 
-/// Scenario 9.
+/// cluster.md 7.9.
 #[test]
 fn kubelet_restart_registers_again_and_mounts_nothing_anew() -> Result<()> {
     test_alone(async |cx| {
         ensure_installed(&cx).await?;
         let mut planted = Planted::new();
         let value = planted.plant();
-        apply_values(&cx, &[("a", &value), ("b", &value)], "1h").await?;
+        apply_pair(&cx, &value, "1h").await?;
         let attributes = json!({"externalSecret": "es"});
         cx.apply(&list(&[reader("p", "n1", attributes.clone())]))
             .await?;

@@ -1,12 +1,19 @@
 //! The node path on the real kubelet: ExternalSecrets as files in pods, with the agent from its chart on two nodes and the
-//! provider `fake`. Numbers are those of the scenarios that the rig must serve.
+//! provider `fake`. Tests cite the scenarios of cluster.md 7 by their numbers, and the rows of csi-peers.md by their identifiers.
 
 mod attributes;
 mod charts;
+mod crowd;
 mod disturbances;
 mod election;
+mod failures;
 mod faults;
+mod kills;
 mod mounts;
+mod nodes;
 mod operations;
+mod peers;
+mod pods;
+mod roots;
 mod support;
 mod templates;

@@ -10,10 +10,11 @@ use latchkey_e2e::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, apply_values, file, file_becomes, mounts_of, publishes, reader, sets_read, uid,
+    PATIENCE, apply_pair, apply_values, file, file_becomes, mounts_of, pair, publishes, reader,
+    sets_read, uid,
 };
 
-/// Scenario 1, and attributes `items` and `defaultMode`.
+/// cluster.md 7.1, and attributes `items` and `defaultMode`.
 #[test]
 fn mount_shows_files_read_only_with_their_modes() -> Result<()> {
     test(async |cx| {
@@ -145,7 +146,7 @@ fn a_planted_value_in_a_stored_object_is_found() -> Result<()> {
     })
 }
 
-/// Scenario 2.
+/// cluster.md 7.2; csi-peers.md 4 (no id, podInfoOnMount false).
 #[test]
 fn mount_ignores_a_pod_namespace_that_the_pod_wrote_itself() -> Result<()> {
     test(async |cx| {
@@ -202,7 +203,7 @@ async fn apply_in(cx: &latchkey_cluster::Context, namespace: &str, manifests: &s
     applied.map(drop)
 }
 
-/// Scenario 4.
+/// cluster.md 7.4.
 #[test]
 fn mount_is_readable_for_the_group_of_a_pod_that_is_not_root() -> Result<()> {
     test(async |cx| {
@@ -224,25 +225,20 @@ fn mount_is_readable_for_the_group_of_a_pod_that_is_not_root() -> Result<()> {
     })
 }
 
-/// Scenario 5; SB-24: logs, events, statuses and metrics of the agents tell no value.
+/// cluster.md 7.5; SB-24: logs, events, statuses and metrics of the agents tell no value.
 #[test]
 fn rotation_is_one_move_and_never_a_mixed_pair() -> Result<()> {
     test(async |cx| {
         ensure_installed(&cx).await?;
         let mut planted = Planted::new();
         let first = planted.plant();
-        apply_values(&cx, &[("a", &first), ("b", &first)], "1s").await?;
+        apply_pair(&cx, &first, "1s").await?;
         cx.apply(&list(&[reader("p", "", json!({"externalSecret": "es"}))]))
             .await?;
         cx.pod_ready("p", PATIENCE).await?;
         for _ in 0..3 {
             let next = planted.plant();
-            cx.apply(&list(&[fake(
-                "f",
-                &[("a", &next), ("b", &next)],
-                Value::Null,
-            )]))
-            .await?;
+            cx.apply(&list(&[pair(&next, Value::Null)])).await?;
             file_becomes(&cx, "p", "/v/b", &next).await?;
             ensure!(file(&cx, "p", "/v/a").await? == next);
         }
@@ -254,22 +250,21 @@ fn rotation_is_one_move_and_never_a_mixed_pair() -> Result<()> {
     })
 }
 
-/// Scenario 6, SB-24: each change of the pod makes kubelet publish again.
+/// cluster.md 7.6; SB-24: each change of the pod makes kubelet publish again.
 #[test]
 fn republish_under_a_failing_provider_leaves_the_volume_alone() -> Result<()> {
     test(async |cx| {
         ensure_installed(&cx).await?;
         let mut planted = Planted::new();
         let value = planted.plant();
-        let values = [("a", value.as_str()), ("b", value.as_str())];
-        apply_values(&cx, &values, "1s").await?;
+        apply_pair(&cx, &value, "1s").await?;
         cx.apply(&list(&[reader("p", "n1", json!({"externalSecret": "es"}))]))
             .await?;
         cx.pod_ready("p", PATIENCE).await?;
         let uid = uid(&cx, "p").await?;
         let before = mounts_of(&cx, "n1", &uid)?;
         let failing = json!({"failures": [{"code": "UNAVAILABLE", "message": "simulated"}]});
-        cx.apply(&list(&[fake("f", &values, failing)])).await?;
+        cx.apply(&list(&[pair(&value, failing)])).await?;
         let published = publishes(&cx, "n1").await?;
         let mut round = 0;
         while publishes(&cx, "n1").await? < published + 20 {
@@ -290,7 +285,7 @@ fn republish_under_a_failing_provider_leaves_the_volume_alone() -> Result<()> {
             .kubectl(&["get", "events", "--field-selector=reason=FailedMount"])
             .await?;
         ensure!(!events.contains("pod/p "), "{events}");
-        cx.apply(&list(&[fake("f", &values, Value::Null)])).await?;
+        cx.apply(&list(&[pair(&value, Value::Null)])).await?;
         crate::support::event(&cx, "p", "SecretFresh", &[]).await?;
         planted.assert_no_trace(&cx).await
     })

@@ -1,13 +1,16 @@
 //! Helpers of this path's tests.
 
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Api;
 use kube::api::ListParams;
 use latchkey_cluster::{Context, eventually, http_get};
-use latchkey_e2e::{agent_pod, external_secret, fake, list, store};
+use latchkey_e2e::{AGENT, SYSTEM, agent_pod, external_secret, fake, fake_object, list, store};
 use serde_json::{Value, json};
 
 /// Longest wait for a pod to start or for a change to arrive.
@@ -27,6 +30,30 @@ pub(crate) async fn apply_values(
     ]))
     .await?;
     Ok(())
+}
+
+/// Applies a Fake `f`, a store `s` and an ExternalSecret `es` whose keys `a` and `b` have this value and are fetched in one call: a
+/// pair that differs was not written together.
+pub(crate) async fn apply_pair(cx: &Context, value: &str, interval: &str) -> Result<()> {
+    cx.apply(&list(&[
+        pair(value, Value::Null),
+        store("s", "f", "fake"),
+        extracting("es", "pair", interval),
+    ]))
+    .await?;
+    Ok(())
+}
+
+/// The Fake `f` of [`apply_pair`].
+pub(crate) fn pair(value: &str, simulation: Value) -> Value {
+    fake_object("f", "pair", &[("a", value), ("b", value)], simulation)
+}
+
+/// An ExternalSecret of all values of one object at the store `s`.
+pub(crate) fn extracting(name: &str, key: &str, interval: &str) -> Value {
+    let mut object = external_secret(name, "s", &[], interval);
+    object["spec"]["dataFrom"] = json!([{"extract": {"key": key}}]);
+    object
 }
 
 /// The content of a file in a pod.
@@ -157,4 +184,151 @@ pub(crate) async fn sets_read(cx: &Context, pod: &str) -> Result<usize> {
         bail!("the reader in {pod} saw {line}");
     }
     Ok(log.lines().count())
+}
+
+/// Sends the DaemonSet's agents away from every node and waits until they are gone.
+pub(crate) async fn send_agents_away(cx: &Context) -> Result<()> {
+    select_nodes(cx, &json!("true")).await?;
+    cx.kubectl(&[
+        "wait",
+        "--for=delete",
+        "pod",
+        "--selector",
+        AGENT,
+        "--namespace",
+        SYSTEM,
+        "--timeout=60s",
+    ])
+    .await?;
+    Ok(())
+}
+
+/// Lets the DaemonSet's agents run again.
+pub(crate) async fn call_agents_back(cx: &Context) -> Result<()> {
+    select_nodes(cx, &Value::Null).await
+}
+
+async fn select_nodes(cx: &Context, nowhere: &Value) -> Result<()> {
+    let selector = json!({"latchkey.test/nowhere": nowhere});
+    let patch = json!({"spec": {"template": {"spec": {"nodeSelector": selector}}}}).to_string();
+    cx.kubectl(&[
+        "patch",
+        "daemonset",
+        "latchkey",
+        "--namespace",
+        SYSTEM,
+        "--type=merge",
+        "--patch",
+        &patch,
+    ])
+    .await?;
+    Ok(())
+}
+
+/// Waits until the API server knows no pod of this name.
+pub(crate) async fn pod_goes(cx: &Context, pod: &str) -> Result<()> {
+    eventually(PATIENCE, &format!("{pod} goes"), async || {
+        let found = cx
+            .kubectl(&["get", "pod", pod, "--ignore-not-found", "--output=name"])
+            .await?;
+        Ok(found.is_empty().then_some(()))
+    })
+    .await
+}
+
+/// Waits until kubelet has nothing of a pod any more: no mount of any kind, no folder.
+pub(crate) async fn nothing_is_left(cx: &Context, node: &str, uid: &str) -> Result<()> {
+    let folder = format!("{}/pods/{uid}", cx.cluster().kubelet_root(node)?);
+    let path = cx.node_path(node, &folder)?;
+    eventually(2 * PATIENCE, &format!("{folder} goes"), async || {
+        let mounts = cx.cluster().mounts(node)?;
+        Ok((!mounts.contains(&folder) && !path.exists()).then_some(()))
+    })
+    .await
+}
+
+/// A volume of a pod as this process reaches it.
+pub(crate) fn volume_folder(cx: &Context, node: &str, uid: &str, volume: &str) -> Result<PathBuf> {
+    let root = cx.cluster().kubelet_root(node)?;
+    let path = format!("{root}/pods/{uid}/volumes/kubernetes.io~csi/{volume}/mount");
+    cx.node_path(node, &path)
+}
+
+/// Waits until the agent on a node has a volume whose first publish is not done.
+pub(crate) async fn is_publishing(cx: &Context, node: &str) -> Result<()> {
+    eventually(PATIENCE, "a publish is under way", async || {
+        let address = agent_pod(cx, node)
+            .await?
+            .status
+            .and_then(|status| status.pod_ip);
+        let address = address.context("the agent has an address")?;
+        let (_, text) = http_get::get(&format!("http://{address}:8081/metrics")).await?;
+        let none = "latchkey_csi_volumes{state=\"pending\"} 0";
+        let known = text.contains("latchkey_csi_volumes{state=\"pending\"}");
+        Ok((known && !text.contains(none)).then_some(()))
+    })
+    .await
+}
+
+/// A SIGKILL for an agent's process, ready to be sent within a millisecond.
+pub(crate) struct Gun {
+    sender: Child,
+    pod: String,
+}
+
+// === impl Gun ===
+
+impl Gun {
+    /// Aims at the agent on a node.
+    pub(crate) async fn aim(cx: &Context, node: &str) -> Result<Self> {
+        let pod = agent_pod(cx, node).await?;
+        let container = container_id(&pod).context("the agent has a container")?;
+        let tasks = cx.cluster().ctr(node)?.args(["task", "ls"]).output()?;
+        let tasks = String::from_utf8_lossy(&tasks.stdout).into_owned();
+        let process = tasks
+            .lines()
+            .find(|line| line.starts_with(&container))
+            .and_then(|line| line.split_whitespace().nth(1))
+            .context("the agent has a process")?;
+        // The shell is there already and waits for a line: the time to start one would be too long.
+        let sender = cx
+            .cluster()
+            .command("sh")
+            .args(["-c", &format!("read word && kill -9 {process}")])
+            .stdin(Stdio::piped())
+            .spawn()?;
+        Ok(Self {
+            sender,
+            pod: pod.metadata.name.context("a pod has a name")?,
+        })
+    }
+
+    /// Kills the process; the agent's pod goes too, so that another one takes its place without kubelet's growing pauses.
+    pub(crate) async fn fire(mut self, cx: &Context) -> Result<()> {
+        let mut pipe = self.sender.stdin.take().context("the shell has an input")?;
+        pipe.write_all(b"now\n")?;
+        drop(pipe);
+        ensure!(self.sender.wait()?.success(), "the agent was not killed");
+        cx.kubectl(&[
+            "delete",
+            "pod",
+            &self.pod,
+            "--namespace",
+            SYSTEM,
+            "--wait=false",
+        ])
+        .await?;
+        Ok(())
+    }
+}
+
+/// Kills the agent on a node (SIGKILL) and waits until another pod has taken its place, any number of times.
+pub(crate) async fn replace_agent(cx: &Context, node: &str) -> Result<()> {
+    let gun = Gun::aim(cx, node).await?;
+    let killed = gun.pod.clone();
+    gun.fire(cx).await?;
+    eventually(PATIENCE, &format!("another agent on {node}"), async || {
+        Ok((agent_pod(cx, node).await?.metadata.name.as_deref() != Some(&killed)).then_some(()))
+    })
+    .await
 }
