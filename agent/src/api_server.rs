@@ -149,6 +149,25 @@ where
     told
 }
 
+/// An error of the client in words that quote no body: decoders' own texts do.
+pub(crate) fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Api(status) => format!("the API server answered {}", status.code),
+        kube::Error::SerdeError(error) => {
+            format!(
+                "the API server's answer cannot be read at line {} column {}",
+                error.line(),
+                error.column()
+            )
+        }
+        kube::Error::HyperError(_) | kube::Error::Service(_) => {
+            String::from("the API server cannot be reached")
+        }
+        _ => String::from("the request failed"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

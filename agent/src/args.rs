@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::cli::conformance::ConformanceArgs;
 use crate::cli::node::NodeArgs;
 use crate::cli::template::TemplateArgs;
+use crate::namespaces::MOST_NAMESPACES;
 use crate::volumes::namespaces::AllowedNamespaces;
 
 /// Shortest interval at which stores are validated again.
@@ -88,6 +89,11 @@ pub struct AgentArgs {
     /// Namespace of the release: its own Secrets and its Lease live there.
     #[arg(long, env = "POD_NAMESPACE", value_parser = dns_label, default_value = "latchkey")]
     pub namespace: String,
+
+    /// Namespaces that this agent works in, up to 100: with permissions in these alone, and without anything that exists outside
+    /// namespaces. Default: all.
+    #[arg(long, env = "LATCHKEY_WATCH_NAMESPACES", value_delimiter = ',', value_parser = dns_label)]
+    pub watch_namespaces: Vec<String>,
 
     /// Directory that the kubelet of this node was given as its root.
     #[arg(long, env = "LATCHKEY_KUBELET_ROOT", value_parser = absolute_path, default_value = "/var/lib/kubelet")]
@@ -278,6 +284,22 @@ impl AgentArgs {
                 "the role node needs --node-name (environment NODE_NAME)",
             )));
         }
+        if !self.watch_namespaces.is_empty()
+            && matches!(
+                self.csi_allowed_namespaces,
+                Some(AllowedNamespaces::Labelled(_))
+            )
+        {
+            return Err(Invalid(String::from(
+                "--csi-allowed-namespaces takes names with --watch-namespaces: labels of namespaces cannot be read then",
+            )));
+        }
+        if self.watch_namespaces.len() > MOST_NAMESPACES {
+            return Err(Invalid(format!(
+                "--watch-namespaces takes at most {MOST_NAMESPACES} names, not {}: leave it out to work in all namespaces",
+                self.watch_namespaces.len()
+            )));
+        }
         Ok(())
     }
 }
@@ -417,6 +439,7 @@ mod tests {
             ("--admin-address=8081", "--admin-address"),
             ("--certificates=maybe", "--certificates"),
             ("--certificate-namespaces=ok,", "--certificate-namespaces"),
+            ("--watch-namespaces=a,B", "--watch-namespaces"),
             ("--store-requeue-interval=1s", "--store-requeue-interval"),
             ("--provider-timeout=-3s", "--provider-timeout"),
             ("--provider-timeout=0s", "--provider-timeout"),
@@ -450,6 +473,26 @@ mod tests {
         );
         args.roles = vec![Role::Sync];
         assert_eq!(args.validate(), Ok(()));
+    }
+
+    #[test]
+    fn more_namespaces_than_can_be_watched_are_refused() {
+        let names = |count: usize| (0..count).map(|number| format!("n{number}"));
+        let mut args = parse(&["--node-name=n1", "--watch-namespaces=a,b"]).unwrap();
+        assert_eq!(args.watch_namespaces, ["a", "b"]);
+        args.watch_namespaces = names(MOST_NAMESPACES).collect();
+        assert_eq!(args.validate(), Ok(()));
+        args.watch_namespaces = names(MOST_NAMESPACES + 1).collect();
+        let text = args.validate().unwrap_err().to_string();
+        assert!(
+            text.contains("--watch-namespaces") && text.contains("101"),
+            "{text}"
+        );
+        let flags = ["--node-name=n1", "--watch-namespaces=a"];
+        let with = |allowed: &'static str| parse(&[&flags[..], &[allowed]].concat()).unwrap();
+        assert_eq!(with("--csi-allowed-namespaces=a").validate(), Ok(()));
+        let labels = with("--csi-allowed-namespaces=team=a").validate();
+        assert!(labels.unwrap_err().to_string().contains("labels"));
     }
 
     #[test]

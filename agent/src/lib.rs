@@ -6,6 +6,7 @@ pub mod args;
 pub mod certificates;
 pub mod cli;
 pub mod cluster_external_secrets;
+mod complaints;
 #[cfg(test)]
 #[path = "../../tests/documented.rs"]
 mod documented;
@@ -14,6 +15,7 @@ mod exposition;
 pub mod generators;
 pub mod leader;
 pub mod logging;
+pub mod namespaces;
 mod object_labels;
 pub mod passes;
 pub mod providers;

@@ -25,6 +25,7 @@ use crate::admin::{self, Health, Scope};
 use crate::api_server;
 use crate::args::{AgentArgs, CertificateMode, Role};
 use crate::certificates;
+use crate::namespaces::WatchNamespaces;
 use crate::providers::{
     Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, Providers, Tokens,
 };
@@ -170,6 +171,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         roles,
         node_name,
         namespace,
+        watch_namespaces,
         kubelet_root,
         csi_driver_name,
         csi_allowed_namespaces,
@@ -205,6 +207,12 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         sync_store_concurrency,
         log_level: _,
     } = args;
+    let namespaces = WatchNamespaces::of(watch_namespaces);
+    if !namespaces.is_all() {
+        info!(
+            "working in {namespaces} only: ClusterSecretStores, ClusterGenerators and ClusterExternalSecrets are not handled"
+        );
+    }
     let client = api_server::connect().await?;
     let mut registry = Registry::default();
     let health = Health::default();
@@ -272,6 +280,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
                 kubelet_root,
                 driver_name: csi_driver_name,
                 allowed_namespaces: csi_allowed_namespaces,
+                namespaces: namespaces.clone(),
                 selinux: csi_selinux,
                 require_noswap: csi_require_noswap,
                 rules: Rules {
@@ -312,6 +321,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
             });
         let settings = sync::Settings {
             namespace,
+            namespaces,
             lease: sync_lease,
             shards: sync_shards,
             identity,

@@ -37,5 +37,5 @@ pub use hosts::AllowedHosts;
 pub(crate) use model::fixtures;
 pub use model::{Store, StoreKey};
 pub use policy::{CertificateSource, Policy, RetryOverride, Unusable, Usable};
-pub use reader::{ApiReader, ReadError, StoreReader};
+pub use reader::{ApiReader, ReadError, StoreReader, unreachable};
 pub use watching::{WatchReader, WatchSettings};

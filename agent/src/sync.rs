@@ -46,10 +46,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::stream::{BoxStream, SelectAll};
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
-use kube::api::{Api, PartialObjectMeta};
+use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use latchkey_crds::external_secret::ExternalSecret;
@@ -59,8 +60,9 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
+use crate::complaints::WatchComplaints;
+use crate::namespaces::{Place, WatchNamespaces};
 use crate::schedule::{Budget, Charge, Key, Lane, Next, Scheduler};
 use crate::shards::Ownership;
 use crate::stores::StoreCache;
@@ -82,8 +84,9 @@ pub struct Config {
     pub concurrency: u16,
     /// The most of them that use the same store. Stores with the same address share half of all, or this if it is more.
     pub store_concurrency: u16,
-    /// Only this namespace is looked at; `None` means all.
-    pub namespace: Option<String>,
+    /// Only objects of these namespaces are looked at. Unless they are all, references to ClusterSecretStores and ClusterGenerators
+    /// are refused.
+    pub namespaces: WatchNamespaces,
     /// Whether objects whose `secretStoreRef` names a ClusterSecretStore are looked at.
     pub cluster_stores: bool,
     /// How long replaced values of generators stay; `None` if what generators leave is not kept.
@@ -102,7 +105,7 @@ impl Default for Config {
             controller_class: String::from("default"),
             concurrency: 64,
             store_concurrency: 16,
-            namespace: None,
+            namespaces: WatchNamespaces::all(),
             cluster_stores: true,
             generator_grace: Some(Duration::from_secs(120)),
             stores: StoreCache::default(),
@@ -148,18 +151,24 @@ pub async fn run<S: Source + 'static>(
     }
     let _while_leading = metrics.while_leading();
     let concurrency = config.concurrency.max(1).into();
-    let external_secrets: Api<Guarded> = scoped(&client, &config);
-    let secrets: Api<PartialObjectMeta<Secret>> = scoped(&client, &config);
+    let places = config.namespaces.places();
+    let external_secrets = watches(&places, |place| {
+        watcher(place.api(&client), watcher::Config::default())
+    });
+    let managed = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
+    let secrets = watches(&places, |place| {
+        watcher(place.api(&client), managed.clone())
+    });
     let watched = Arc::new(Watched::default());
-    let (namespace, stores, recoveries) = (
-        config.namespace.clone(),
+    let (namespaces, stores, recoveries) = (
+        config.namespaces.clone(),
         config.stores.clone(),
         config.recoveries.clone(),
     );
     let store_client = client.clone();
     let (informers, triggered) = generic::Informers::new(
         client.clone(),
-        config.namespace.clone(),
+        config.namespaces.clone(),
         Arc::clone(&watched),
     );
     let work = Work {
@@ -176,6 +185,7 @@ pub async fn run<S: Source + 'static>(
         watched,
         metrics,
         ownership,
+        complaints: WatchComplaints::default(),
     };
     let passes = async {
         let pass = |key| work.pass(key);
@@ -185,16 +195,17 @@ pub async fn run<S: Source + 'static>(
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
-    let follow_stores = objects::follow(
-        &store_client,
-        namespace.as_deref(),
-        &stores,
-        |store, change| match change {
-            Change::Store { helps: false } => {}
-            Change::Store { helps: true } => work.help(work.watched.dependents.of(store, None)),
-            Change::Object { callers } => work.help(work.watched.dependents.of(store, callers)),
-        },
-    );
+    let follow_stores =
+        objects::follow(
+            &store_client,
+            &namespaces,
+            &stores,
+            |store, change| match change {
+                Change::Store { helps: false } => {}
+                Change::Store { helps: true } => work.help(work.watched.dependents.of(store, None)),
+                Change::Object { callers } => work.help(work.watched.dependents.of(store, callers)),
+            },
+        );
     tokio::select! {
         () = follow_stores => {}
         () = work.follow_recoveries(recoveries) => {}
@@ -219,44 +230,33 @@ struct Work<S> {
     watched: Arc<Watched>,
     metrics: Metrics,
     ownership: Arc<Ownership>,
+    complaints: WatchComplaints,
 }
+
+/// The watches of a kind, one for each place, as one stream.
+type Watches<K> = SelectAll<BoxStream<'static, (Place, watcher::Result<watcher::Event<K>>)>>;
 
 // === impl Work ===
 
 impl<S: Source + 'static> Work<S> {
-    async fn follow_objects(&self, objects: Api<Guarded>) {
-        let events = watcher(objects, watcher::Config::default()).default_backoff();
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
-            let changed = match event {
-                Ok(event) => self.watched.note(event, &self.metrics),
-                Err(error) => {
-                    let error = target::describe_watch(&error);
-                    warn!("the watch of ExternalSecrets broke: {error}");
-                    None
-                }
-            };
+    async fn follow_objects(&self, mut watches: Watches<Guarded>) {
+        while let Some((place, event)) = watches.next().await {
+            self.complaints.hear("ExternalSecrets", &place, &event);
+            let changed = event
+                .ok()
+                .and_then(|event| self.watched.note(&place, event, &self.metrics));
             if let Some(key) = changed {
                 self.trigger(key);
             }
         }
     }
 
-    async fn follow_targets(&self, secrets: Api<PartialObjectMeta<Secret>>) {
-        let managed = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
-        let events = watcher(secrets, managed).default_backoff();
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => {
-                    for key in self.watched.note_target(&event) {
-                        self.trigger(key);
-                    }
-                }
-                Err(error) => {
-                    let error = target::describe_watch(&error);
-                    warn!("the watch of Secrets broke: {error}");
-                }
+    async fn follow_targets(&self, mut watches: Watches<PartialObjectMeta<Secret>>) {
+        while let Some((place, event)) = watches.next().await {
+            self.complaints.hear("Secrets", &place, &event);
+            let touched = event.map(|event| self.watched.note_target(&place, &event));
+            for key in touched.unwrap_or_default() {
+                self.trigger(key);
             }
         }
     }
@@ -380,14 +380,17 @@ fn is_new(object: &Guarded) -> bool {
     })
 }
 
-fn scoped<K>(client: &Client, config: &Config) -> Api<K>
+/// One watch for each of `places`.
+fn watches<K, W>(places: &[Place], begin: impl Fn(&Place) -> W) -> Watches<K>
 where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    K: Send + 'static,
+    W: Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
 {
-    match &config.namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
+    let watches = places.iter().map(|place| {
+        let (events, place) = (begin(place).default_backoff(), place.clone());
+        events.map(move |event| (place.clone(), event)).boxed()
+    });
+    futures::stream::select_all(watches)
 }
 
 #[cfg(test)]

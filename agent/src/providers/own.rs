@@ -17,6 +17,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroize as _;
 
+use crate::complaints::{Told, describe_watch};
+
 /// The agent's own identity towards providers. Clones share it.
 ///
 /// One of [`OwnIdentity::follow_secret`] (role `sync`) and [`OwnIdentity::follow_directory`] (role `node` alone) must run.
@@ -78,11 +80,15 @@ impl OwnIdentity {
     ) {
         let api: Api<Secret> = Api::namespaced(client, namespace);
         let mut objects = watcher::watch_object(api, name).default_backoff().boxed();
+        let told = Told::default();
         loop {
             let next = tokio::select! {
                 () = cancel.cancelled() => return,
                 next = objects.next() => next,
             };
+            if matches!(next, Some(Ok(_))) {
+                told.works(&());
+            }
             match next {
                 Some(Ok(Some(mut secret))) => {
                     match identity_of(secret.data.get_or_insert_default(), &Keys::default()) {
@@ -95,11 +101,16 @@ impl OwnIdentity {
                 Some(Ok(None)) => {
                     tracing::warn!(origin = self.0.origin, "own identity does not exist")
                 }
-                // The text of a decoding error could quote the Secret.
-                Some(Err(_)) => tracing::warn!(
-                    origin = self.0.origin,
-                    "failed to watch the own identity, trying again"
-                ),
+                Some(Err(error)) => {
+                    // Texts of decoding errors could quote the Secret; these do not.
+                    let text = describe_watch(&error);
+                    if told.is_news((), &text) {
+                        tracing::warn!(
+                            origin = self.0.origin,
+                            "failed to watch the own identity, trying again: {text}"
+                        );
+                    }
+                }
                 None => return cancel.cancelled().await,
             }
         }

@@ -406,10 +406,11 @@ fn key_of(caller: &Caller, reference: &SecretStoreRef) -> Result<StoreKey, Fetch
 fn could_not_get(key: &StoreKey, error: &ReadError) -> FetchError {
     let class = match error {
         ReadError::Missing => FailureClass::StoreMissing,
-        ReadError::Malformed(_) => FailureClass::Configuration,
+        ReadError::Malformed(_) | ReadError::OutOfReach(_) => FailureClass::Configuration,
         ReadError::Failed(_) => FailureClass::Unavailable,
     };
     let reason = match error {
+        ReadError::OutOfReach(reason) => return failed(class, reason),
         ReadError::Missing => format!("{}.{} \"{}\" not found", key.kind(), key.group(), key.name),
         error => error.to_string(),
     };

@@ -1,5 +1,6 @@
 //! The role `node`: the CSI plugin with ExternalSecrets as its content.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tracing::{error, warn};
 use super::{Parts, chain};
 use crate::admin::{Health, Scope};
 use crate::args::SelinuxMode;
+use crate::namespaces::WatchNamespaces;
 use crate::providers::{ProviderSource, Providers};
 use crate::stores::{WatchReader, WatchSettings};
 use crate::volumes::namespaces::AllowedNamespaces;
@@ -38,7 +40,10 @@ pub(super) struct Settings {
     pub(super) node_name: String,
     pub(super) kubelet_root: PathBuf,
     pub(super) driver_name: String,
+    /// Whose pods may mount volumes; all if there is none.
     pub(super) allowed_namespaces: Option<AllowedNamespaces>,
+    /// Where this agent works at all.
+    pub(super) namespaces: WatchNamespaces,
     pub(super) selinux: SelinuxMode,
     pub(super) require_noswap: bool,
     pub(super) rules: Rules,
@@ -48,6 +53,7 @@ pub(super) struct Settings {
 pub(super) struct Node {
     client: Client,
     driver_name: String,
+    namespaces: WatchNamespaces,
     plugin: Plugin,
     node_name: String,
     /// Labels of the namespaces whose pods may mount volumes.
@@ -74,6 +80,7 @@ impl Node {
             kubelet_root,
             driver_name,
             allowed_namespaces,
+            namespaces,
             selinux,
             require_noswap,
             rules,
@@ -83,14 +90,8 @@ impl Node {
         config.driver_name.clone_from(&driver_name);
         config.require_noswap = require_noswap;
         config.max_volume_bytes = rules.max_size;
-        let selector = match allowed_namespaces {
-            None => None,
-            Some(AllowedNamespaces::Named(names)) => {
-                config.allowed_namespaces = Some(names.into_iter().collect());
-                None
-            }
-            Some(AllowedNamespaces::Labelled(selector)) => Some(selector),
-        };
+        let (names, selector) = mountable(allowed_namespaces, &namespaces);
+        config.allowed_namespaces = names;
         config.selinux = match selinux {
             SelinuxMode::Context => Selinux::Context(CONTAINER_FILE_LABEL.to_owned()),
             SelinuxMode::Relabel => Selinux::Relabel,
@@ -110,6 +111,7 @@ impl Node {
         Self {
             client,
             driver_name,
+            namespaces,
             plugin,
             node_name,
             selector,
@@ -124,6 +126,7 @@ impl Node {
         let Self {
             client,
             driver_name,
+            namespaces,
             plugin,
             node_name,
             selector,
@@ -132,11 +135,10 @@ impl Node {
             renderer,
         } = self;
         let stop = parts.stop.clone();
-        let reader = Arc::new(WatchReader::new(
-            client.clone(),
-            WatchSettings::default(),
-            &stop,
-        ));
+        // Without a ClusterRole nobody may read the CSIDriver object: whoever manages it answers for it.
+        let looks_at_driver = namespaces.is_all();
+        let reader = WatchReader::new(client.clone(), WatchSettings::default(), &stop);
+        let reader = Arc::new(reader.limited_to(namespaces));
         let source = Arc::new(ProviderSource::for_volumes(Arc::clone(&reader), providers));
         let reporter = Reporter {
             controller: String::from("latchkey"),
@@ -167,10 +169,30 @@ impl Node {
             volumes.join().await;
             Ok(())
         });
-        parts.spawn("the look at the CSIDriver object", async move {
-            look_at_driver(client, &driver_name, &handle, stop).await;
-            Ok(())
-        });
+        if looks_at_driver {
+            parts.spawn("the look at the CSIDriver object", async move {
+                look_at_driver(client, &driver_name, &handle, stop).await;
+                Ok(())
+            });
+        }
+    }
+}
+
+/// The names of the namespaces whose pods may mount volumes, `None` for all, and the labels that they must have besides.
+fn mountable(
+    allowed: Option<AllowedNamespaces>,
+    namespaces: &WatchNamespaces,
+) -> (Option<BTreeSet<String>>, Option<Selector>) {
+    match allowed {
+        None => (namespaces.names().cloned(), None),
+        Some(AllowedNamespaces::Named(names)) => {
+            let names = names.into_iter();
+            let names = names.filter(|name| namespaces.contains(name)).collect();
+            (Some(names), None)
+        }
+        Some(AllowedNamespaces::Labelled(selector)) => {
+            (namespaces.names().cloned(), Some(selector))
+        }
     }
 }
 
@@ -226,5 +248,30 @@ fn tell(event: &Event) {
         | Event::Rotated { .. }
         | Event::Stale { .. }
         | Event::Fresh { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_are_for_pods_of_the_allowed_namespaces_in_which_the_agent_works() {
+        for (allowed, watched, expected) in [
+            (None, &[][..], None),
+            (Some("a"), &[], Some(&["a"][..])),
+            (None, &["a", "b"], Some(&["a", "b"])),
+            (Some("b,c"), &["a", "b"], Some(&["b"])),
+            (Some("c"), &["a"], Some(&[])),
+        ] {
+            let namespaces = WatchNamespaces::of(watched.iter().copied());
+            let allowed = allowed.map(|text| AllowedNamespaces::parse(text).unwrap());
+            let expected: Option<BTreeSet<String>> =
+                expected.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+            assert_eq!(mountable(allowed, &namespaces), (expected, None));
+        }
+        let labels = AllowedNamespaces::parse("team=a").unwrap();
+        let (names, selector) = mountable(Some(labels), &WatchNamespaces::all());
+        assert!(names.is_none() && selector.is_some());
     }
 }

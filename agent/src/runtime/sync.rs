@@ -17,6 +17,7 @@ use crate::certificates::{self, Controller};
 use crate::cluster_external_secrets;
 use crate::generators::states::Collector;
 use crate::leader::{self, Election};
+use crate::namespaces::WatchNamespaces;
 use crate::passes::Passes;
 use crate::providers::{ProviderSource, Providers};
 use crate::shards::{self, Ownership, Shards};
@@ -27,6 +28,8 @@ use crate::sync;
 /// What the role needs to know.
 pub(super) struct Settings {
     pub(super) namespace: String,
+    /// Where ExternalSecrets, stores, generators and their states are looked after.
+    pub(super) namespaces: WatchNamespaces,
     pub(super) lease: String,
     pub(super) shards: u16,
     pub(super) identity: String,
@@ -90,6 +93,7 @@ impl Sync {
     ) -> Self {
         let Settings {
             namespace,
+            namespaces,
             lease,
             shards,
             identity,
@@ -117,6 +121,7 @@ impl Sync {
             interval: store_requeue_interval,
             instance: Some(identity.clone()),
             cluster_stores,
+            namespaces: namespaces.clone(),
         };
         let stores = Validator::new(
             client.clone(),
@@ -128,9 +133,10 @@ impl Sync {
         metrics.register(registry);
         let stores_known = StoreCache::default();
         let recoveries = providers.pool.recoveries();
-        let reader = CachedReader::new(stores_known.clone(), client.clone());
+        let reader =
+            CachedReader::new(stores_known.clone(), client.clone()).limited_to(namespaces.clone());
         let source = Arc::new(ProviderSource::new(Arc::new(reader), providers));
-        let states = Collector::new(client.clone(), Arc::clone(&source));
+        let states = Collector::new(client.clone(), Arc::clone(&source), namespaces.clone());
         let secrets = Secrets {
             client: client.clone(),
             source,
@@ -144,15 +150,13 @@ impl Sync {
                 stores: stores_known,
                 recoveries: Some(recoveries),
                 generic_targets,
-                ..sync::Config::default()
+                namespaces: namespaces.clone(),
             },
             metrics,
         };
-        let spread = spread(
-            cluster_external_secrets,
-            secrets.config.namespace.as_deref(),
-            || cluster_external_secrets::Metrics::new(extended_metric_labels, passes),
-        );
+        let spread = spread(cluster_external_secrets, &namespaces, || {
+            cluster_external_secrets::Metrics::new(extended_metric_labels, passes)
+        });
         if let Some(metrics) = &spread {
             metrics.register(registry);
         }
@@ -213,21 +217,18 @@ impl Sync {
     }
 }
 
-/// The series of ClusterExternalSecrets, or `None` if they are left alone. They concern all namespaces, so that an agent that looks
-/// at one cannot handle them.
+/// The series of ClusterExternalSecrets, or `None` if they are left alone. They concern all namespaces, so that an agent that works
+/// in some cannot handle them.
 fn spread(
     enabled: bool,
-    namespace: Option<&str>,
+    namespaces: &WatchNamespaces,
     metrics: impl FnOnce() -> cluster_external_secrets::Metrics,
 ) -> Option<cluster_external_secrets::Metrics> {
-    match (enabled, namespace) {
-        (true, None) => return Some(metrics()),
-        (true, Some(namespace)) => {
-            info!(
-                "ClusterExternalSecrets are not handled: this agent looks at namespace {namespace} only"
-            );
-        }
-        (false, _) => {
+    match (enabled, namespaces.is_all()) {
+        (true, true) => return Some(metrics()),
+        // Told with everything else that is off then.
+        (_, false) => {}
+        (false, true) => {
             info!("ClusterExternalSecrets are not handled: the reconciler is switched off")
         }
     }

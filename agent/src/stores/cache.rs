@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 
 use super::model::{Store, StoreKey};
 use super::reader::{ApiReader, ReadError, StoreReader, read_error};
+use crate::namespaces::{Place, WatchNamespaces};
 
 /// A store as it was told last; the error is [`ReadError::Malformed`].
 type Known = Result<Arc<Store>, ReadError>;
@@ -63,44 +64,54 @@ impl StoreCache {
             .collect()
     }
 
-    /// Watches the stores and generators of one namespace or of all, and those of the cluster, until it is dropped. `told` hears of
+    /// Watches the stores and generators of `namespaces`, and if these are all those of the cluster, until it is dropped. `told` hears of
     /// each that changed, after the cache has it, and whether the change may help those who failed with it.
     ///
     /// Kinds that are not there, or may not be watched, stay unknown, so that each is asked for.
     pub async fn follow(
         &self,
         client: &Client,
-        namespace: Option<&str>,
+        namespaces: &WatchNamespaces,
         told: impl Fn(&StoreKey, bool) + Send + Sync,
     ) {
         let _emptied = Emptied(self);
-        let client = || client.clone();
-        let (stores, generators) = match namespace {
-            None => (Api::all(client()), Api::all(client())),
-            Some(namespace) => (
-                Api::namespaced(client(), namespace),
-                Api::namespaced(client(), namespace),
-            ),
+        let (places, everywhere) = (namespaces.places(), Place::all());
+        let stores = places.iter().map(|place| {
+            self.follow_kind::<SecretStore>(place.api(client), place, StoreKey::namespaced, &told)
+        });
+        let generators = places.iter().map(|place| {
+            self.follow_kind::<Generator>(place.api(client), place, StoreKey::generator, &told)
+        });
+        let of_cluster = async {
+            if !namespaces.is_all() {
+                return;
+            }
+            tokio::join!(
+                self.follow_kind::<ClusterSecretStore>(
+                    Api::all(client.clone()),
+                    &everywhere,
+                    |_, name| StoreKey::cluster(name),
+                    &told
+                ),
+                self.follow_kind::<ClusterGenerator>(
+                    Api::all(client.clone()),
+                    &everywhere,
+                    |_, name| StoreKey::cluster_generator(name),
+                    &told
+                ),
+            );
         };
         tokio::join!(
-            self.follow_kind::<SecretStore>(stores, StoreKey::namespaced, &told),
-            self.follow_kind::<ClusterSecretStore>(
-                Api::all(client()),
-                |_, name| StoreKey::cluster(name),
-                &told
-            ),
-            self.follow_kind::<Generator>(generators, StoreKey::generator, &told),
-            self.follow_kind::<ClusterGenerator>(
-                Api::all(client()),
-                |_, name| StoreKey::cluster_generator(name),
-                &told
-            ),
+            futures::future::join_all(stores),
+            futures::future::join_all(generators),
+            of_cluster,
         );
     }
 
     async fn follow_kind<K>(
         &self,
         api: Api<DeserializeGuard<K>>,
+        place: &Place,
         key: fn(&str, &str) -> StoreKey,
         told: &(impl Fn(&StoreKey, bool) + Send + Sync),
     ) where
@@ -137,8 +148,8 @@ impl StoreCache {
                     told(&key, false);
                 }
                 // Deletions while the watch was broken are not told: what the new list lacks is gone.
-                Ok(Event::InitDone) => self.retain(kind, &listed),
-                Err(error) => self.note_broken(kind, &error),
+                Ok(Event::InitDone) => self.retain(kind, place, &listed),
+                Err(error) => self.note_broken(kind, place, &error),
             }
         }
     }
@@ -155,12 +166,14 @@ impl StoreCache {
         Some(helps)
     }
 
-    fn retain(&self, kind: &str, listed: &HashSet<StoreKey>) {
+    fn retain(&self, kind: &str, place: &Place, listed: &HashSet<StoreKey>) {
         let mut stores = self.0.write();
-        stores.retain(|key, _| key.kind() != kind || listed.contains(key));
+        stores.retain(|key, _| {
+            key.kind() != kind || !place.covers(&key.namespace) || listed.contains(key)
+        });
     }
 
-    fn note_broken(&self, kind: &str, error: &watcher::Error) {
+    fn note_broken(&self, kind: &str, place: &Place, error: &watcher::Error) {
         let cause = match error {
             watcher::Error::InitialListFailed(error)
             | watcher::Error::WatchStartFailed(error)
@@ -176,7 +189,7 @@ impl StoreCache {
         if is_refused {
             // What was known is not followed any more: it is asked for from now on.
             debug!(kind, "stores of this kind cannot be watched: {cause}");
-            self.retain(kind, &HashSet::new());
+            self.retain(kind, place, &HashSet::new());
         } else {
             warn!(kind, "the watch of stores broke: {cause}");
         }
@@ -228,6 +241,15 @@ impl CachedReader {
         Self {
             cache,
             api: ApiReader::new(client),
+        }
+    }
+
+    /// Reads only what an agent that works in `namespaces` may read.
+    #[must_use]
+    pub fn limited_to(self, namespaces: WatchNamespaces) -> Self {
+        Self {
+            api: self.api.limited_to(namespaces),
+            ..self
         }
     }
 }
@@ -324,7 +346,9 @@ mod tests {
         assert!(cache.get(&key).is_some_and(|known| known.is_ok()));
         let cluster = StoreKey::cluster("bao");
         cache.put(&cluster, store(1, None, "Enabled"));
-        cache.retain("SecretStore", &HashSet::new());
+        cache.retain("SecretStore", &Place::of("team-b"), &HashSet::new());
+        assert!(cache.get(&key).is_some(), "another namespace's list");
+        cache.retain("SecretStore", &Place::all(), &HashSet::new());
         assert_eq!(cache.get(&key), None);
         assert_eq!(cache.all().len(), 1);
         drop(Emptied(&cache));

@@ -21,6 +21,7 @@ use tracing::{debug, info};
 
 use super::cache::StoreCache;
 use super::model::{Store, StoreKey};
+use crate::namespaces::{Place, WatchNamespaces};
 
 /// The API groups whose kinds are watched; what the chart's RBAC allows.
 const GROUPS: [&str; 2] = [
@@ -49,16 +50,16 @@ pub enum Change<'a> {
     },
 }
 
-/// Fills `cache` with stores and generators, of one namespace or of all, and tells what happens to them and to the objects that they
+/// Fills `cache` with stores and generators of `namespaces`, and tells what happens to them and to the objects that they
 /// name. Runs until it is dropped.
 pub async fn follow(
     client: &Client,
-    namespace: Option<&str>,
+    namespaces: &WatchNamespaces,
     cache: &StoreCache,
     told: impl Fn(&StoreKey, Change<'_>) + Send + Sync,
 ) {
     let changed = Notify::new();
-    let stores = cache.follow(client, namespace, |key, helps| {
+    let stores = cache.follow(client, namespaces, |key, helps| {
         changed.notify_one();
         told(key, Change::Store { helps });
     });
@@ -68,7 +69,9 @@ pub async fn follow(
         loop {
             for kind in kinds_of(cache) {
                 if kinds.len() < MOST_KINDS && kinds.insert(kind.clone()) {
-                    watches.push(follow_kind(client, kind, namespace, cache, &told));
+                    for place in namespaces.places() {
+                        watches.push(follow_kind(client, kind.clone(), place, cache, &told));
+                    }
                 }
             }
             tokio::select! {
@@ -115,11 +118,11 @@ fn names<'a>(store: &Store, namespace: &'a str, name: &str) -> Option<Option<&'a
 async fn follow_kind(
     client: &Client,
     kind: GroupVersionKind,
-    namespace: Option<&str>,
+    place: Place,
     cache: &StoreCache,
     told: &(impl Fn(&StoreKey, Change<'_>) + Send + Sync),
 ) {
-    let api = find(client, &kind, namespace).await;
+    let api = find(client, &kind, &place).await;
     let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
     let mut seen = Seen::default();
     while let Some(event) = events.next().await {
@@ -146,12 +149,12 @@ async fn follow_kind(
 type Metadata = PartialObjectMeta<DynamicObject>;
 
 /// Waits until the kind is served.
-async fn find(client: &Client, kind: &GroupVersionKind, namespace: Option<&str>) -> Api<Metadata> {
+async fn find(client: &Client, kind: &GroupVersionKind, place: &Place) -> Api<Metadata> {
     let mut is_told = false;
     loop {
         match timeout(REQUEST_TIMEOUT, discovery::pinned_kind(client, kind)).await {
             Ok(Ok((resource, capabilities))) => {
-                return match namespace {
+                return match place.namespace() {
                     Some(namespace) if capabilities.scope == Scope::Namespaced => {
                         Api::namespaced_with(client.clone(), namespace, &resource)
                     }

@@ -12,6 +12,7 @@ use latchkey_crds::generator::{ClusterGenerator, Generator};
 use latchkey_crds::secret_store::{ClusterSecretStore, SecretStore};
 
 use super::model::{Store, StoreKey};
+use crate::namespaces::WatchNamespaces;
 
 /// Longest wait for one answer of the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,9 +26,29 @@ pub enum ReadError {
     /// The object is there and cannot be understood.
     #[error("it cannot be decoded: {0}")]
     Malformed(String),
+    /// It lies where this agent does not look.
+    #[error("{0}")]
+    OutOfReach(String),
     /// The API server did not answer, or refused.
     #[error("{0}")]
     Failed(String),
+}
+
+/// Why an agent that works in `namespaces` cannot read a store or generator, if it cannot: without a ClusterRole it has no permission
+/// on what exists outside namespaces.
+#[must_use]
+pub fn unreachable(key: &StoreKey, namespaces: &WatchNamespaces) -> Option<String> {
+    if namespaces.is_all() || !key.is_cluster() && namespaces.contains(&key.namespace) {
+        return None;
+    }
+    let more = if key.is_cluster() {
+        " and reads nothing outside namespaces"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{key} cannot be used: this agent works in {namespaces} only{more}"
+    ))
 }
 
 /// Reads stores and namespaces.
@@ -54,18 +75,31 @@ pub trait StoreReader: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct ApiReader {
     client: Client,
+    namespaces: WatchNamespaces,
 }
 
 impl ApiReader {
-    /// Reads through `client`.
+    /// Reads through `client`, whatever there is.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            namespaces: WatchNamespaces::all(),
+        }
+    }
+
+    /// Reads only what an agent that works in `namespaces` may read.
+    #[must_use]
+    pub fn limited_to(self, namespaces: WatchNamespaces) -> Self {
+        Self { namespaces, ..self }
     }
 }
 
 impl StoreReader for ApiReader {
     async fn store(&self, key: &StoreKey) -> Result<Arc<Store>, ReadError> {
+        if let Some(reason) = unreachable(key, &self.namespaces) {
+            return Err(ReadError::OutOfReach(reason));
+        }
         let client = self.client.clone();
         let store = match (key.is_generator(), key.is_cluster()) {
             (false, false) => {
@@ -118,5 +152,40 @@ pub(super) fn read_error(error: &kube::Error) -> ReadError {
             ReadError::Malformed(error.to_string().chars().take(256).collect())
         }
         other => ReadError::Failed(other.to_string().chars().take(256).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_of_some_namespaces_reads_their_stores_and_nothing_outside_namespaces() {
+        let some = WatchNamespaces::of(["a", "b"]);
+        for (key, text) in [
+            (StoreKey::namespaced("a", "s"), None),
+            (StoreKey::generator("b", "g"), None),
+            (
+                StoreKey::namespaced("c", "s"),
+                Some("SecretStore \"s\" cannot be used: this agent works in namespaces a, b only"),
+            ),
+            (
+                StoreKey::cluster("s"),
+                Some(
+                    "ClusterSecretStore \"s\" cannot be used: this agent works in namespaces a, b only and reads nothing outside \
+                     namespaces",
+                ),
+            ),
+            (
+                StoreKey::cluster_generator("g"),
+                Some(
+                    "ClusterGenerator \"g\" cannot be used: this agent works in namespaces a, b only and reads nothing outside \
+                     namespaces",
+                ),
+            ),
+        ] {
+            assert_eq!(unreachable(&key, &some).as_deref(), text);
+            assert_eq!(unreachable(&key, &WatchNamespaces::all()), None);
+        }
     }
 }

@@ -20,7 +20,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::model::{Store, StoreKey};
-use super::reader::{ReadError, StoreReader};
+use super::reader::{ReadError, StoreReader, unreachable};
+use crate::namespaces::WatchNamespaces;
 
 /// Times of a [`WatchReader`].
 #[derive(Clone, Debug)]
@@ -47,6 +48,7 @@ impl Default for WatchSettings {
 pub struct WatchReader {
     client: Client,
     settings: WatchSettings,
+    reach: WatchNamespaces,
     stores: Watched<StoreKey, Store>,
     namespaces: Watched<String, BTreeMap<String, String>>,
 }
@@ -58,8 +60,18 @@ impl WatchReader {
         Self {
             client,
             settings,
+            reach: WatchNamespaces::all(),
             stores: Watched::new(cancel),
             namespaces: Watched::new(cancel),
+        }
+    }
+
+    /// Reads only what an agent that works in `namespaces` may read.
+    #[must_use]
+    pub fn limited_to(self, namespaces: WatchNamespaces) -> Self {
+        Self {
+            reach: namespaces,
+            ..self
         }
     }
 
@@ -78,6 +90,9 @@ impl StoreReader for WatchReader {
         // One agent makes the values of an object, and that is not a node (pushsecret-and-stores.md B6).
         if key.is_generator() {
             return Err(ReadError::Failed("nodes use no generators".into()));
+        }
+        if let Some(reason) = unreachable(key, &self.reach) {
+            return Err(ReadError::OutOfReach(reason));
         }
         first(self.follow(key), self.settings.first_answer).await
     }

@@ -1,13 +1,15 @@
-//! Which objects are left to other controllers (`externalsecret.md` 2.2 steps 4 and 5).
+//! Which objects are left to other controllers (`externalsecret.md` 2.2 steps 4 and 5), and which refer to what this agent cannot
+//! reach.
 
 use latchkey_crds::external_secret::{ExternalSecret, StoreKind};
 use latchkey_engine::source::Source;
 
 use super::backoff::Key;
+use super::outcome::{self, Failure};
 use super::reconcile::Context;
 use super::references;
 use super::target::RequestError;
-use crate::stores::{ReadError, StoreReader as _};
+use crate::stores::{ReadError, StoreReader as _, unreachable};
 
 // === impl Context ===
 
@@ -29,7 +31,9 @@ impl<S: Source> Context<S> {
         for store in references::of(&key.0, object) {
             let class = match self.stores.store(&store).await {
                 Ok(store) => store.controller.clone(),
-                Err(ReadError::Missing | ReadError::Malformed(_)) => continue,
+                Err(ReadError::Missing | ReadError::Malformed(_) | ReadError::OutOfReach(_)) => {
+                    continue;
+                }
                 Err(ReadError::Failed(text)) => return Err(RequestError::Other(text)),
             };
             if !class.is_empty() && class != self.config.controller_class {
@@ -37,5 +41,18 @@ impl<S: Source> Context<S> {
             }
         }
         Ok(false)
+    }
+    /// The failure of an object that refers to a store or generator outside namespaces, where this agent works in some namespaces
+    /// only and cannot read it.
+    pub(super) fn out_of_reach(&self, key: &Key, object: &ExternalSecret) -> Option<Failure> {
+        let namespaces = &self.config.namespaces;
+        if namespaces.is_all() {
+            return None;
+        }
+        let references = references::of(&key.0, object);
+        let text = references
+            .iter()
+            .find_map(|reference| unreachable(reference, namespaces))?;
+        Some(outcome::refused(text.clone(), text))
     }
 }

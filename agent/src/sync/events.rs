@@ -10,9 +10,10 @@ use kube::api::{Api, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Error};
 use latchkey_engine::hash;
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::target;
+use crate::complaints::Told;
 
 /// The component that users see in events, as upstream's.
 const COMPONENT: &str = "external-secrets";
@@ -23,10 +24,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest name of an object whose events the recorder can name: it appends a dot and a number, and a name has 253 bytes.
 const LONGEST_NAME: usize = 253 - 1 - 16;
 
-/// Writes events. A failure to write one is logged and otherwise ignored.
+/// Writes events. A failure to write one is logged and otherwise ignored; a lack of permission is told once for each namespace.
 pub(super) struct Events {
     recorder: Recorder,
     client: Client,
+    told: Told<String>,
 }
 
 // === impl Events ===
@@ -40,6 +42,7 @@ impl Events {
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
+            told: Told::default(),
         }
     }
 
@@ -73,6 +76,15 @@ impl Events {
         };
         match tokio::time::timeout(REQUEST_TIMEOUT, self.write(&event, regarding)).await {
             Ok(Ok(())) => {}
+            Ok(Err(Error::Api(status))) if status.code == 403 => {
+                let namespace = regarding.namespace.clone().unwrap_or_default();
+                if self.told.is_news(namespace, "") {
+                    error!(
+                        "events cannot be written: {}; grant create and patch on events.events.k8s.io there",
+                        status.message
+                    );
+                }
+            }
             Ok(Err(error)) => debug!("an event was not written: {}", target::describe(&error)),
             Err(_) => debug!("an event was not written in time"),
         }

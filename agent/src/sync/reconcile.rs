@@ -106,7 +106,8 @@ impl<S: Source> Context<S> {
     ) -> Self {
         Self {
             events: Events::new(client.clone()),
-            stores: CachedReader::new(config.stores.clone(), client.clone()),
+            stores: CachedReader::new(config.stores.clone(), client.clone())
+                .limited_to(config.namespaces.clone()),
             kinds: Kinds::new(client.clone()),
             informers,
             client,
@@ -248,6 +249,9 @@ impl<S: Source> Context<S> {
                 return Ok(Acted::Foreign);
             }
             is_known_as_ours = true;
+            if let Some(failure) = self.out_of_reach(key, object) {
+                return Err(failure.into());
+            }
             let acted = self.act(key, object, &secrets, plan, existing).await;
             // Not made although it seemed to be absent: what to do, and to say, depends on whether it is.
             let is_doubtful = is_unseen && matches!(acted, Err(Interrupted::Failed(_)));

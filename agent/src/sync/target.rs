@@ -12,13 +12,13 @@ use kube::api::{
     Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
 };
 use kube::core::Status;
-use kube::runtime::watcher;
 use latchkey_engine::hash;
 use latchkey_secret::{SecretData, SecretValue};
 use serde_json::json;
 use zeroize::Zeroize as _;
 
 use super::names;
+pub(super) use crate::api_server::describe;
 
 /// Longest time one request may take.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -327,36 +327,6 @@ fn wrong_fields(status: &Status) -> String {
         name.unwrap_or_default(),
         causes.join(", ")
     )
-}
-
-/// An error of the client in words that quote no body: decoders' own texts do.
-pub(super) fn describe(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        kube::Error::Api(status) => format!("the API server answered {}", status.code),
-        kube::Error::SerdeError(error) => {
-            format!(
-                "the API server's answer cannot be read at line {} column {}",
-                error.line(),
-                error.column()
-            )
-        }
-        kube::Error::HyperError(_) | kube::Error::Service(_) => {
-            String::from("the API server cannot be reached")
-        }
-        _ => String::from("the request failed"),
-    }
-}
-
-/// The same for a watch.
-pub(super) fn describe_watch(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => describe(error),
-        watcher::Error::WatchError(status) => status.message.clone(),
-        _ => String::from("the answer is not understood"),
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::backoff::{Backoff, Key};
 use super::generic::{Gvk, Index, TargetId};
 use super::references::Dependents;
 use super::{Guarded, Metrics, names};
+use crate::namespaces::Place;
 
 /// Shared between the watch and the passes.
 #[derive(Default)]
@@ -34,8 +35,8 @@ pub(super) struct Watched {
 struct State {
     /// All objects that the watch has shown, as it showed them last.
     known: HashMap<Key, Arc<Guarded>>,
-    /// Those of the list that the watch is reading, if it is.
-    listed: Option<HashSet<Key>>,
+    /// Those of the list that a watch is reading, by what the watch covers.
+    listed: HashMap<Place, HashSet<Key>>,
     /// Names of the ExternalSecrets by namespace and name of their target.
     writers: HashMap<Key, BTreeSet<String>>,
     /// The same for targets of other kinds than Secret.
@@ -46,10 +47,10 @@ struct State {
     replaced: HashMap<Key, Vec<String>>,
     /// Resource versions of the Secrets with our label, by their namespace and name.
     managed: HashMap<Key, String>,
-    /// Those of the list that the watch of Secrets is reading, if it is.
-    listed_targets: Option<HashSet<Key>>,
-    /// Whether that watch has read a whole list.
-    knows_targets: bool,
+    /// Those of the list that a watch of Secrets is reading, by what the watch covers.
+    listed_targets: HashMap<Place, HashSet<Key>>,
+    /// What those watches cover that have read a whole list.
+    known_targets: HashSet<Place>,
     /// Resource version at which the target was found valid, by namespace and name of the ExternalSecret.
     valid: HashMap<Key, String>,
     /// UIDs of targets that the watch lost sight of, by namespace and name of the ExternalSecret, until a pass or a change of
@@ -60,14 +61,19 @@ struct State {
 // === impl Watched ===
 
 impl Watched {
-    /// Takes note of a watch event and returns the objects that deserve a pass for it: a change of the status alone is none
-    /// (`externalsecret.md` 2.1).
-    pub(super) fn note(&self, event: Event<Guarded>, metrics: &Metrics) -> Option<Key> {
+    /// Takes note of an event of the watch that covers `place` and returns the objects that deserve a pass for it: a change of the
+    /// status alone is none (`externalsecret.md` 2.1).
+    pub(super) fn note(
+        &self,
+        place: &Place,
+        event: Event<Guarded>,
+        metrics: &Metrics,
+    ) -> Option<Key> {
         match event {
             Event::Apply(object) | Event::InitApply(object) => {
                 let mut state = self.state.lock();
                 let released = state.point_generic(&object);
-                let changed = state.apply(object);
+                let changed = state.apply(place, object);
                 drop(state);
                 if released {
                     self.released.notify_waiters();
@@ -79,14 +85,15 @@ impl Watched {
                 None
             }
             Event::Init => {
-                self.state.lock().listed = Some(HashSet::new());
+                let mut state = self.state.lock();
+                state.listed.insert(place.clone(), HashSet::new());
                 None
             }
             Event::InitDone => {
                 // Deletions while the watch was broken are not told: what the new list lacks is gone.
                 let mut state = self.state.lock();
-                let listed = state.listed.take().unwrap_or_default();
-                let is_gone = |key: &&Key| !listed.contains(*key);
+                let listed = state.listed.remove(place).unwrap_or_default();
+                let is_gone = |key: &&Key| place.covers(&key.0) && !listed.contains(*key);
                 let gone: Vec<Key> = state.known.keys().filter(is_gone).cloned().collect();
                 drop(state);
                 for key in gone {
@@ -152,13 +159,18 @@ impl Watched {
         self.dependents.forget(key);
     }
 
-    /// Takes note of a watch event about Secrets with our label and returns the ExternalSecrets whose targets it concerns.
-    pub(super) fn note_target(&self, event: &Event<PartialObjectMeta<Secret>>) -> Vec<Key> {
+    /// Takes note of an event of the watch of Secrets with our label that covers `place`, and returns the ExternalSecrets whose
+    /// targets it concerns.
+    pub(super) fn note_target(
+        &self,
+        place: &Place,
+        event: &Event<PartialObjectMeta<Secret>>,
+    ) -> Vec<Key> {
         let mut state = self.state.lock();
         match event {
             Event::Apply(secret) | Event::InitApply(secret) => {
                 let target = target_key(secret);
-                if let Some(listed) = &mut state.listed_targets {
+                if let Some(listed) = state.listed_targets.get_mut(place) {
                     listed.insert(target.clone());
                 }
                 let writers = state.writers_of(&target);
@@ -181,18 +193,18 @@ impl Watched {
                 writers
             }
             Event::Init => {
-                state.listed_targets = Some(HashSet::new());
+                state.listed_targets.insert(place.clone(), HashSet::new());
                 Vec::new()
             }
             Event::InitDone => {
                 // Deletions while the watch was broken are not told: what the new list lacks is gone.
-                let listed = state.listed_targets.take().unwrap_or_default();
-                let is_gone = |target: &&Key| !listed.contains(*target);
-                let gone = state.managed.keys().filter(is_gone);
+                let listed = state.listed_targets.remove(place).unwrap_or_default();
+                let is_gone = |target: &Key| place.covers(&target.0) && !listed.contains(target);
+                let gone = state.managed.keys().filter(|target| is_gone(target));
                 let writers = gone.flat_map(|target| state.writers_of(target));
                 let writers = writers.collect();
-                state.managed.retain(|target, _| listed.contains(target));
-                state.knows_targets = true;
+                state.managed.retain(|target, _| !is_gone(target));
+                state.known_targets.insert(place.clone());
                 writers
             }
         }
@@ -221,7 +233,11 @@ impl Watched {
     /// Whether there is no Secret of ours with that name, as far as the watch knows. There may be one without our label.
     pub(super) fn seems_absent(&self, target: &Key) -> bool {
         let state = self.state.lock();
-        state.knows_targets && !state.managed.contains_key(target)
+        let is_known = state
+            .known_targets
+            .iter()
+            .any(|place| place.covers(&target.0));
+        is_known && !state.managed.contains_key(target)
     }
 
     /// Takes note that a write has replaced the version `old` of an object, and of what it is now if that was answered: the write was
@@ -255,11 +271,11 @@ impl Watched {
 // === impl State ===
 
 impl State {
-    fn apply(&mut self, mut object: Guarded) -> Option<Key> {
+    fn apply(&mut self, place: &Place, mut object: Guarded) -> Option<Key> {
         // Ownership of fields in the ExternalSecret itself is of no use here and takes much room.
         object.meta_mut().managed_fields = None;
         let key = key(&object);
-        if let Some(listed) = &mut self.listed {
+        if let Some(listed) = self.listed.get_mut(place) {
             listed.insert(key.clone());
         }
         if self.is_stale(&key, object.meta().resource_version.as_deref()) {

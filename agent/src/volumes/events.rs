@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::attributes::{ContentKey, Plan};
+use crate::complaints::Told as Complaints;
 
 /// Equal events are told once in this time (csi.md 10).
 const DEDUPLICATION: Duration = Duration::from_secs(10 * 60);
@@ -158,6 +159,7 @@ pub(super) async fn write(
     recorder: Recorder,
     cancel: CancellationToken,
 ) {
+    let complaints = Complaints::default();
     let work = async {
         while let Some(note) = notes.recv().await {
             let event = Event {
@@ -171,6 +173,14 @@ pub(super) async fn write(
                 .await
             {
                 Ok(Ok(())) => {}
+                Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+                    if complaints.is_news(note.regarding.namespace.clone(), "") {
+                        error!(
+                            "events cannot be written: {}; grant create and patch on events.events.k8s.io there",
+                            status.message
+                        );
+                    }
+                }
                 Ok(Err(error)) => debug!(%error, reason = event.reason, "event not written"),
                 Err(_) => debug!(reason = event.reason, "event not written in time"),
             }

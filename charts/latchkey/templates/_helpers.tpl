@@ -8,7 +8,7 @@
 
 {{- define "latchkey.selectorLabels" -}}
 app.kubernetes.io/name: latchkey
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "latchkey.labels" -}}
@@ -29,6 +29,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end }}
 {{- end }}
 
+{{/* The service account that owns the Secrets of the certificates. */}}
+{{- define "latchkey.ownerAccount" -}}
+{{ include "latchkey.fullname" . }}-{{ ternary "node" "sync" .Values.node.enabled }}
+{{- end }}
+
 {{- define "latchkey.certificateNamespaces" -}}
 {{- .Values.certificates.namespaces | default (list .Release.Namespace) | uniq | toJson }}
 {{- end }}
@@ -43,6 +48,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - --controller-class={{ .Values.stores.controllerClass }}
 - {{ printf "--template-left-delimiter=%s" .Values.templates.leftDelimiter | quote }}
 - {{ printf "--template-right-delimiter=%s" .Values.templates.rightDelimiter | quote }}
+{{- with .Values.watchNamespaces }}
+- --watch-namespaces={{ join "," . }}
+{{- end }}
 {{- /* In the mode Disabled nobody validates stores, so none would ever be ready. */}}
 - --enable-flood-gate={{ and .Values.stores.floodGate (ne .Values.sync.mode "Disabled") }}
 {{- end }}
@@ -54,7 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - --sync-store-concurrency={{ .Values.sync.storeConcurrency }}
 - --certificates={{ .Values.certificates.mode }}
 - --certificate-namespaces={{ include "latchkey.certificateNamespaces" . | fromJsonArray | join "," }}
-- --owner-service-account={{ include "latchkey.fullname" . }}-node
+- --owner-service-account={{ include "latchkey.ownerAccount" . }}
 - --store-requeue-interval={{ .Values.stores.requeueInterval }}
 - --enable-cluster-external-secret-reconciler={{ .Values.clusterExternalSecrets.enabled }}
 - --enable-generator-state={{ .Values.generators.state }}

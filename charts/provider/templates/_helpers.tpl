@@ -4,7 +4,7 @@ provider-{{ .Release.Name }}
 
 {{- define "provider.selectorLabels" -}}
 app.kubernetes.io/name: provider
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "provider.labels" -}}

@@ -8,6 +8,7 @@
 use anyhow::{Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use k8s_openapi::api::core::v1::ConfigMap;
 use latchkey_cluster::{Context, test};
 use latchkey_crds::selectors::{CaProvider, CaProviderType};
 use latchkey_provider_sdk::{
@@ -305,6 +306,48 @@ fn authorities_come_from_config_maps_and_secrets() -> Result<()> {
                 .await?
                 .is_some()
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_missing_resource_is_told_as_it_was_asked_for_and_whether_others_exist_is_not() -> Result<()> {
+    // SB-30. A ConfigMap stands for a provider's own resource: what is read makes no difference.
+    test(async |cx| {
+        let other = cx.new_namespace("other").await?;
+        let create = ["--namespace", &other, "create", "configmap", "canary"];
+        cx.kubectl(&create).await?;
+        let cluster = Cluster::new(cx.client(), []);
+        let context = |namespace: &str, name: &str, kind: &str| {
+            let provider = ProviderReference {
+                namespace: namespace.into(),
+                name: name.into(),
+                ..Default::default()
+            };
+            RequestContext::try_new(Operation::GetSecret, provider, cx.namespace(), kind, None)
+        };
+        let mut seen = Vec::new();
+        for name in ["canary", "absent"] {
+            let own = context(cx.namespace(), name, "SecretStore").unwrap();
+            let result = cluster.resource::<ConfigMap>(&own).await;
+            let error = result.expect_err("there is none");
+            ensure!(error.class() == ErrorClass::ConfigNotFound, "{error}");
+            let text = error.to_string();
+            ensure!(text.contains(&format!("\"{name}\"")), "{text}");
+            ensure!(
+                text.contains(cx.namespace()) && !text.contains(&other),
+                "{text}"
+            );
+            // The same answer where there is one of that name elsewhere.
+            seen.push(text.replace(name, "NAME"));
+            // A namespaced store that names another namespace is refused before anything is read.
+            let error = context(&other, name, "SecretStore").expect_err("it is refused");
+            ensure!(error.class() == ErrorClass::NamespaceMismatch, "{error}");
+            seen.push(error.to_string().replace(name, "NAME"));
+        }
+        ensure!(seen[..2] == seen[2..], "{seen:?}");
+        cx.kubectl(&["delete", "namespace", "--wait=false", &other])
+            .await?;
         Ok(())
     })
 }

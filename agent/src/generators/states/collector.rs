@@ -9,7 +9,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Client, Resource as _, ResourceExt as _};
 use latchkey_crds::generator_state::{FINALIZER, GeneratorState};
 use latchkey_engine::source::{GeneratedState, Source};
@@ -20,6 +20,8 @@ use tracing::{debug, warn};
 
 use super::bounded;
 use super::decide::{self, Plan};
+use crate::complaints::WatchComplaints;
+use crate::namespaces::{Place, WatchNamespaces};
 
 /// States that are ended at a time.
 const CONCURRENCY: u16 = 4;
@@ -32,6 +34,8 @@ pub struct Collector<S>(Arc<Shared<S>>);
 struct Shared<S> {
     client: Client,
     source: Arc<S>,
+    namespaces: WatchNamespaces,
+    watches: WatchComplaints,
     /// Consecutive failures of each state.
     failures: Mutex<HashMap<ObjectRef<Guarded>, u32>>,
 }
@@ -48,26 +52,46 @@ enum PassError {
 // === impl Collector ===
 
 impl<S: Source + 'static> Collector<S> {
-    /// Makes a collector whose values are revoked through `source`. Nothing happens before [`Collector::run`].
+    /// Makes a collector of the states in `namespaces` whose values are revoked through `source`. Nothing happens before
+    /// [`Collector::run`].
     #[must_use]
-    pub fn new(client: Client, source: Arc<S>) -> Self {
+    pub fn new(client: Client, source: Arc<S>, namespaces: WatchNamespaces) -> Self {
         Self(Arc::new(Shared {
             client,
             source,
+            namespaces,
+            watches: WatchComplaints::default(),
             failures: Mutex::default(),
         }))
     }
 
-    /// Ends states of all namespaces until `cancel`. Call it while this replica leads, and once at a time.
+    /// Ends states until `cancel`. Call it while this replica leads, and once at a time.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops at once. A state whose values were revoked and that is still there is revoked again, which is
     /// harmless.
     pub async fn run(&self, cancel: CancellationToken) {
-        let api: Api<Guarded> = Api::all(self.0.client.clone());
-        Controller::new(api, watcher::Config::default())
-            .with_config(Config::default().concurrency(CONCURRENCY))
+        let places = self.0.namespaces.places();
+        let of_places = places
+            .iter()
+            .map(|place| self.follow(place, cancel.clone()));
+        futures::future::join_all(of_places).await;
+        self.0.failures.lock().clear();
+    }
+
+    async fn follow(&self, place: &Place, cancel: CancellationToken) {
+        let api: Api<Guarded> = place.api(&self.0.client);
+        let concurrency = self.0.namespaces.share(CONCURRENCY);
+        let (reader, writer) = reflector::store();
+        let (heard, place) = (Arc::clone(&self.0), place.clone());
+        let states = watcher(api, watcher::Config::default())
+            .default_backoff()
+            .inspect(move |event| heard.watches.hear("GeneratorStates", &place, event))
+            .reflect(writer)
+            .applied_objects();
+        Controller::for_stream(states, reader)
+            .with_config(Config::default().concurrency(concurrency))
             .graceful_shutdown_on(cancel.cancelled_owned())
             .run(
                 |state, shared| async move { shared.reconcile(&state).await },
@@ -83,7 +107,6 @@ impl<S: Source + 'static> Collector<S> {
                 }
             })
             .await;
-        self.0.failures.lock().clear();
     }
 }
 

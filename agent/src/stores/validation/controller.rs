@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 use super::decide;
 use super::ladder::{Finding, examine};
 use super::metrics::StoreMetrics;
+use crate::complaints::{Told, WatchComplaints};
+use crate::namespaces::{Place, WatchNamespaces};
 use crate::passes::PassResult;
 use crate::providers::Providers;
 use crate::stores::objects::{self, Change};
@@ -36,7 +38,7 @@ use crate::stores::{Store, StoreCache, StoreKey};
 /// Longest wait for one answer of the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Stores that are examined at a time, per kind.
+/// Stores that are examined at a time, per kind; more only where more namespaces are watched.
 const CONCURRENCY: u16 = 8;
 
 /// Stores whose object changed and that wait to be examined for it. What does not fit is examined at its usual time.
@@ -51,6 +53,8 @@ pub struct Settings {
     pub instance: Option<String>,
     /// Whether ClusterSecretStores are validated too; `--enable-cluster-store-reconciler`.
     pub cluster_stores: bool,
+    /// Whose stores and generators are validated. Unless all, those outside namespaces are not.
+    pub namespaces: WatchNamespaces,
 }
 
 /// Validates stores.
@@ -67,6 +71,9 @@ struct Shared {
     failures: Mutex<HashMap<StoreKey, u32>>,
     /// Stores whose object at the provider changed.
     touched: broadcast::Sender<StoreKey>,
+    watches: WatchComplaints,
+    /// Complaints about events, by namespace.
+    events: Told<String>,
 }
 
 /// Upstream's names for what tells of stores, and ours for generators.
@@ -114,6 +121,8 @@ impl Validator {
             recorders,
             failures: Mutex::default(),
             touched: broadcast::Sender::new(TOUCHED),
+            watches: WatchComplaints::default(),
+            events: Told::default(),
         }))
     }
 
@@ -123,10 +132,12 @@ impl Validator {
     ///
     /// Dropping the future stops at once; a status is written with one request or not at all.
     pub async fn run(&self, cancel: CancellationToken) {
-        let client = &self.0.client;
-        let of_cluster = async {
-            if self.0.settings.cluster_stores {
-                self.follow::<ClusterSecretStore>(Api::all(client.clone()), cancel.clone())
+        let (client, settings) = (&self.0.client, &self.0.settings);
+        let is_everywhere = settings.namespaces.is_all();
+        let cluster_stores = async {
+            if is_everywhere && settings.cluster_stores {
+                let api = Api::all(client.clone());
+                self.follow::<ClusterSecretStore>(api, &Place::all(), &cancel)
                     .await;
             }
         };
@@ -137,27 +148,52 @@ impl Validator {
             }
         };
         let known = StoreCache::default();
-        let of_objects = cancel.run_until_cancelled(objects::follow(client, None, &known, touch));
+        let of_objects = cancel.run_until_cancelled(objects::follow(
+            client,
+            &settings.namespaces,
+            &known,
+            touch,
+        ));
+        let cluster_generators = async {
+            if is_everywhere {
+                let api = Api::all(client.clone());
+                self.follow::<ClusterGenerator>(api, &Place::all(), &cancel)
+                    .await;
+            }
+        };
+        let places = settings.namespaces.places();
+        let stores = places
+            .iter()
+            .map(|place| self.follow::<SecretStore>(place.api(client), place, &cancel));
+        let generators = places
+            .iter()
+            .map(|place| self.follow::<Generator>(place.api(client), place, &cancel));
         tokio::join!(
             of_objects,
-            self.follow::<SecretStore>(Api::all(client.clone()), cancel.clone()),
-            self.follow::<Generator>(Api::all(client.clone()), cancel.clone()),
-            self.follow::<ClusterGenerator>(Api::all(client.clone()), cancel.clone()),
-            of_cluster,
+            futures::future::join_all(stores),
+            futures::future::join_all(generators),
+            cluster_stores,
+            cluster_generators,
         );
         self.0.failures.lock().clear();
         self.0.metrics.clear();
     }
 
-    async fn follow<K: Kind>(&self, api: Api<DeserializeGuard<K>>, cancel: CancellationToken)
-    where
+    async fn follow<K: Kind>(
+        &self,
+        api: Api<DeserializeGuard<K>>,
+        place: &Place,
+        cancel: &CancellationToken,
+    ) where
         DeserializeGuard<K>:
             Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let (reader, writer) = reflector::store();
         let shared = self.0.clone();
+        let (heard, place) = (self.0.clone(), place.clone());
         let objects = watcher(api, watcher::Config::default())
             .default_backoff()
+            .inspect(move |event| heard.watches.hear(K::KINDS, &place, event))
             .reflect(writer)
             .inspect(move |event| {
                 if let Ok(watcher::Event::Delete(object)) = event {
@@ -178,11 +214,13 @@ impl Validator {
             std::future::ready(store.ok().and_then(|store| reference::<K>(&store)))
         });
         Controller::for_stream(objects, reader)
-            .with_config(Config::default().concurrency(CONCURRENCY))
+            .with_config(
+                Config::default().concurrency(self.0.settings.namespaces.share(CONCURRENCY)),
+            )
             .reconcile_on(touched)
             .reconcile_all_on(own_identity)
             .reconcile_all_on(breakers)
-            .graceful_shutdown_on(cancel.cancelled_owned())
+            .graceful_shutdown_on(cancel.clone().cancelled_owned())
             .run(
                 |object, shared| async move { shared.reconcile(&object).await },
                 |object, error, shared| shared.retry(object.as_ref(), error),
@@ -211,12 +249,17 @@ trait Kind:
     + Sync
     + 'static
 {
+    /// Several of them, in words.
+    const KINDS: &'static str;
+
     fn key(namespace: &str, name: &str) -> StoreKey;
     fn store(&self) -> Store;
     fn api(client: Client, namespace: &str) -> Api<Self>;
 }
 
 impl Kind for SecretStore {
+    const KINDS: &'static str = "SecretStores";
+
     fn key(namespace: &str, name: &str) -> StoreKey {
         StoreKey::namespaced(namespace, name)
     }
@@ -231,6 +274,8 @@ impl Kind for SecretStore {
 }
 
 impl Kind for ClusterSecretStore {
+    const KINDS: &'static str = "ClusterSecretStores";
+
     fn key(_: &str, name: &str) -> StoreKey {
         StoreKey::cluster(name)
     }
@@ -245,6 +290,8 @@ impl Kind for ClusterSecretStore {
 }
 
 impl Kind for Generator {
+    const KINDS: &'static str = "Generators";
+
     fn key(namespace: &str, name: &str) -> StoreKey {
         StoreKey::generator(namespace, name)
     }
@@ -259,6 +306,8 @@ impl Kind for Generator {
 }
 
 impl Kind for ClusterGenerator {
+    const KINDS: &'static str = "ClusterGenerators";
+
     fn key(_: &str, name: &str) -> StoreKey {
         StoreKey::cluster_generator(name)
     }
@@ -427,6 +476,14 @@ impl Shared {
         for event in events {
             match timeout(REQUEST_TIMEOUT, recorder.publish(&event, &reference)).await {
                 Ok(Ok(())) => {}
+                Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+                    if self.events.is_news(store.key.namespace.clone(), "") {
+                        tracing::error!(
+                            "events cannot be written: {}; grant create and patch on events.events.k8s.io there",
+                            status.message
+                        );
+                    }
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(store = %store.key, %error, "failed to publish an event")
                 }

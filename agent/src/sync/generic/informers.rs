@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use futures::stream::{BoxStream, SelectAll};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
@@ -22,9 +23,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::super::backoff::Key;
+use super::super::names;
 use super::super::watched::Watched;
-use super::super::{names, target};
 use super::{Gvk, TargetId};
+use crate::complaints::describe_watch;
+use crate::namespaces::{Place, WatchNamespaces};
 
 /// ExternalSecrets that may wait for being looked at. A watch that finds no place waits.
 const MOST_WAITING: usize = 64;
@@ -40,7 +43,7 @@ pub(in super::super) struct Informers {
 
 struct Shared {
     client: Client,
-    namespace: Option<String>,
+    namespaces: WatchNamespaces,
     watched: Arc<Watched>,
     running: Mutex<HashSet<Gvk>>,
     triggers: mpsc::Sender<Key>,
@@ -71,18 +74,17 @@ struct Touched {
 // === impl Informers ===
 
 impl Informers {
-    /// No watches yet, and the ExternalSecrets that watches will want to be looked at. `namespace` is the only one, unless it is
-    /// `None`.
+    /// No watches yet, and the ExternalSecrets that watches will want to be looked at. Only `namespaces` are watched.
     pub(in super::super) fn new(
         client: Client,
-        namespace: Option<String>,
+        namespaces: WatchNamespaces,
         watched: Arc<Watched>,
     ) -> (Self, mpsc::Receiver<Key>) {
         let (triggers, triggered) = mpsc::channel(MOST_WAITING);
         let stop = CancellationToken::new();
         let shared = Shared {
             client,
-            namespace,
+            namespaces,
             watched,
             running: Mutex::default(),
             triggers,
@@ -116,14 +118,8 @@ impl Informers {
 impl Shared {
     /// Follows a kind until nobody has a target of it.
     async fn follow(&self, gvk: &Gvk, resource: &ApiResource) {
-        let api: Api<Partial> = match &self.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
-            None => Api::all_with(self.client.clone(), resource),
-        };
-        let managed = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
-        let events = watcher(api, managed).default_backoff();
-        let mut events = std::pin::pin!(events);
-        let mut seen = Seen::default();
+        let mut events = self.events(resource);
+        let mut seen: HashMap<Place, Seen> = HashMap::new();
         let mut is_broken = false;
         loop {
             // Before the look, so that no release in between is missed.
@@ -137,16 +133,17 @@ impl Shared {
                 () = released => continue,
             };
             match event {
-                Some(Ok(event)) => {
+                Some((place, Ok(event))) => {
                     is_broken = false;
-                    self.tell(gvk, seen.note(&event)).await;
+                    let touched = seen.entry(place).or_default().note(&event);
+                    self.tell(gvk, touched).await;
                 }
-                Some(Err(error)) => {
-                    let error = target::describe_watch(&error);
+                Some((place, Err(error))) => {
+                    let error = describe_watch(&error);
                     if is_broken {
-                        debug!("the watch of {gvk} is still broken: {error}");
+                        debug!("the watch of {gvk} in {place} is still broken: {error}");
                     } else {
-                        warn!("the watch of {gvk} broke: {error}");
+                        warn!("the watch of {gvk} in {place} broke: {error}");
                     }
                     is_broken = true;
                 }
@@ -156,6 +153,24 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// What the watches of a kind show, one for each place.
+    fn events(
+        &self,
+        resource: &ApiResource,
+    ) -> SelectAll<BoxStream<'static, (Place, watcher::Result<Event<Partial>>)>> {
+        let managed = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
+        let watches = self.namespaces.places().into_iter().map(|place| {
+            let client = self.client.clone();
+            let api: Api<Partial> = match place.namespace() {
+                Some(namespace) => Api::namespaced_with(client, namespace, resource),
+                None => Api::all_with(client, resource),
+            };
+            let events = watcher(api, managed.clone()).default_backoff();
+            events.map(move |event| (place.clone(), event)).boxed()
+        });
+        futures::stream::select_all(watches)
     }
 
     /// Ends a watch that nobody needs, in one step with [`Informers::hold`].

@@ -502,3 +502,30 @@ fn changed_keys_are_told_by_what_happened_to_them() {
         assert_eq!(KeyChanges::between(&before, &after).to_string(), expected);
     }
 }
+
+#[test]
+fn a_response_names_keys_and_never_the_place_of_the_target() {
+    // SB-36
+    let object = object(json!({}), json!({}));
+    let hostile = || {
+        let fields = [
+            "namespace",
+            "metadata",
+            "metadata.namespace",
+            "name",
+            "kind",
+        ];
+        let fields = fields.into_iter().map(|key| {
+            let value = r#"{"namespace":"kube-system","name":"admin"}"#;
+            (key.to_owned(), SecretValue::from(value.to_owned()))
+        });
+        Rendered::untemplated(&object, fields.collect())
+    };
+    let present = existing(json!({}));
+    for existing in [None, Some(&present)] {
+        let target = desired(&object, existing, hostile()).unwrap();
+        assert_eq!(target.metadata.namespace.as_deref(), Some("team-a"));
+        assert_eq!(target.metadata.name.as_deref(), Some("creds"));
+        assert_eq!(target.data.len(), 5);
+    }
+}

@@ -25,7 +25,7 @@ fn versioned(name: &str, version: &str) -> PartialObjectMeta<Secret> {
 }
 
 fn note_target(watched: &Watched, event: Event<PartialObjectMeta<Secret>>) -> Vec<String> {
-    let touched = watched.note_target(&event);
+    let touched = watched.note_target(&Place::all(), &event);
     touched.into_iter().map(|(_, name)| name).collect()
 }
 
@@ -38,13 +38,25 @@ fn a_secret_belongs_to_every_object_that_names_it() {
     // externalsecret.md 2.1
     let (watched, metrics) = (Watched::default(), Metrics::default());
     for (name, target) in [("one", "shared"), ("two", "shared"), ("three", "other")] {
-        watched.note(Event::InitApply(object(name, target)), &metrics);
+        watched.note(
+            &Place::all(),
+            Event::InitApply(object(name, target)),
+            &metrics,
+        );
     }
     assert_eq!(owners(&watched, "shared"), ["one", "two"]);
-    watched.note(Event::Apply(object("one", "other")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::Apply(object("one", "other")),
+        &metrics,
+    );
     assert_eq!(owners(&watched, "shared"), ["two"]);
     assert_eq!(owners(&watched, "other"), ["one", "three"]);
-    watched.note(Event::Delete(object("two", "shared")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::Delete(object("two", "shared")),
+        &metrics,
+    );
     assert_eq!(owners(&watched, "shared"), Vec::<String>::new());
 }
 
@@ -53,25 +65,37 @@ fn a_target_that_only_vanished_from_the_watch_is_remembered_by_its_uid() {
     // externalsecret.md 2.1
     let (watched, metrics) = (Watched::default(), Metrics::default());
     let key = (String::from("a"), String::from("one"));
-    watched.note(Event::InitApply(object("one", "shared")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::InitApply(object("one", "shared")),
+        &metrics,
+    );
     let vanish = || note_target(&watched, Event::Delete(secret("shared", "u")));
     assert_eq!(vanish(), ["one"]);
     assert_eq!(watched.take_lost(&key).as_deref(), Some("u"));
     assert_eq!(watched.take_lost(&key), None, "it was told once");
     // A change of either is another reason to look.
     vanish();
-    watched.note(Event::Apply(object("one", "shared")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::Apply(object("one", "shared")),
+        &metrics,
+    );
     assert_eq!(watched.take_lost(&key).as_deref(), Some("u"), "no change");
     vanish();
     let mut changed = object("one", "shared");
     changed.meta_mut().generation = Some(2);
-    watched.note(Event::Apply(changed), &metrics);
+    watched.note(&Place::all(), Event::Apply(changed), &metrics);
     assert_eq!(watched.take_lost(&key), None);
     vanish();
     note_target(&watched, Event::Apply(secret("shared", "v")));
     assert_eq!(watched.take_lost(&key), None);
     vanish();
-    watched.note(Event::Delete(object("one", "shared")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::Delete(object("one", "shared")),
+        &metrics,
+    );
     assert_eq!(watched.take_lost(&key), None);
 }
 
@@ -79,7 +103,11 @@ fn a_target_that_only_vanished_from_the_watch_is_remembered_by_its_uid() {
 fn targets_that_a_new_list_lacks_are_looked_at() {
     let (watched, metrics) = (Watched::default(), Metrics::default());
     for name in ["x", "y", "z"] {
-        watched.note(Event::InitApply(object(name, name)), &metrics);
+        watched.note(
+            &Place::all(),
+            Event::InitApply(object(name, name)),
+            &metrics,
+        );
     }
     let list = |names: &[&str]| {
         let mut touched = note_target(&watched, Event::Init);
@@ -101,18 +129,26 @@ fn targets_that_a_new_list_lacks_are_looked_at() {
 fn what_a_new_list_lacks_and_what_a_late_pass_notes_is_forgotten() {
     let (watched, metrics) = (Watched::default(), Metrics::default());
     let list = |objects: &[&str]| {
-        watched.note(Event::Init, &metrics);
+        watched.note(&Place::all(), Event::Init, &metrics);
         for name in objects {
-            watched.note(Event::InitApply(object(name, "shared")), &metrics);
+            watched.note(
+                &Place::all(),
+                Event::InitApply(object(name, "shared")),
+                &metrics,
+            );
         }
-        watched.note(Event::InitDone, &metrics);
+        watched.note(&Place::all(), Event::InitDone, &metrics);
     };
     list(&["one", "two"]);
     list(&["two"]);
     assert_eq!(owners(&watched, "shared"), ["two"]);
 
     let key = (String::from("a"), String::from("two"));
-    watched.note(Event::Delete(object("two", "shared")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::Delete(object("two", "shared")),
+        &metrics,
+    );
     watched.replaced(&key, Some("6"), None);
     watched
         .backoff
@@ -136,7 +172,7 @@ fn a_change_of_the_status_alone_deserves_no_pass() {
     let mut change = |parent: &str, field: &str, value: serde_json::Value| {
         object.pointer_mut(parent).unwrap()[field] = value;
         let object = DeserializeGuard(Ok(serde_json::from_value(object.clone()).unwrap()));
-        watched.note(Event::Apply(object), &metrics)
+        watched.note(&Place::all(), Event::Apply(object), &metrics)
     };
     assert_eq!(
         change("/status", "syncedResourceVersion", json!("1")),
@@ -186,7 +222,7 @@ fn a_cached_version_is_stale_until_the_watch_catches_up() {
         "a write that changed nothing"
     );
     let shown = DeserializeGuard(Ok(at_version("8")));
-    watched.note(Event::Apply(shown), &Metrics::default());
+    watched.note(&Place::all(), Event::Apply(shown), &Metrics::default());
     assert!(
         !watched.is_stale(&key, Some("7")),
         "the note is gone once it was of no use"
@@ -200,7 +236,11 @@ fn a_version_that_others_have_replaced_is_stale_but_what_follows_is_heard() {
     let show = |version: &str, generation| {
         let mut object = at_version(version);
         object.metadata.generation = Some(generation);
-        watched.note(Event::Apply(DeserializeGuard(Ok(object))), &metrics)
+        watched.note(
+            &Place::all(),
+            Event::Apply(DeserializeGuard(Ok(object))),
+            &metrics,
+        )
     };
     show("6", 1);
     // A write upon it was refused with 409.
@@ -221,7 +261,7 @@ fn what_our_own_write_answered_is_known_before_the_watch_shows_it() {
     let key = (String::from("a"), String::from("x"));
     let show = |version: &str| {
         let shown = DeserializeGuard(Ok(at_version(version)));
-        watched.note(Event::Apply(shown), &metrics)
+        watched.note(&Place::all(), Event::Apply(shown), &metrics)
     };
     let known = || {
         watched
@@ -244,7 +284,11 @@ fn a_target_is_known_until_the_watch_shows_another_version() {
     let (watched, metrics) = (Watched::default(), Metrics::default());
     let key = (String::from("a"), String::from("one"));
     let target = (String::from("a"), String::from("shared"));
-    watched.note(Event::InitApply(object("one", "shared")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::InitApply(object("one", "shared")),
+        &metrics,
+    );
     assert!(!watched.seems_absent(&target), "no list was read yet");
     note_target(&watched, Event::Init);
     assert!(!watched.seems_absent(&target));
@@ -264,7 +308,11 @@ fn a_target_is_known_until_the_watch_shows_another_version() {
     note_target(&watched, Event::Delete(versioned("shared", "9")));
     assert!(!watched.is_known_valid(&key, &target) && watched.seems_absent(&target));
     note_target(&watched, Event::Apply(versioned("shared", "8")));
-    watched.note(Event::Delete(object("one", "shared")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::Delete(object("one", "shared")),
+        &metrics,
+    );
     assert!(!watched.is_known_valid(&key, &target), "forgotten");
 }
 
@@ -281,9 +329,17 @@ fn a_target_of_another_kind_belongs_to_the_objects_that_name_it_and_secrets_do_n
         .unwrap()))
     };
     let key = |name: &str| (String::from("a"), String::from(name));
-    watched.note(Event::InitApply(object("plain", "shared")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::InitApply(object("plain", "shared")),
+        &metrics,
+    );
     for name in ["one", "two"] {
-        watched.note(Event::InitApply(generic(name, "ConfigMap")), &metrics);
+        watched.note(
+            &Place::all(),
+            Event::InitApply(generic(name, "ConfigMap")),
+            &metrics,
+        );
     }
     assert_eq!(owners(&watched, "shared"), ["plain"]);
     let map = TargetId {
@@ -304,11 +360,19 @@ fn a_target_of_another_kind_belongs_to_the_objects_that_name_it_and_secrets_do_n
     assert_eq!(watched.take_lost(&key("two")), None);
     // One becomes a Secret, the other goes: nobody is left to watch for.
     assert!(watched.uses(&map.gvk));
-    watched.note(Event::Apply(object("one", "shared")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::Apply(object("one", "shared")),
+        &metrics,
+    );
     assert!(watched.uses(&map.gvk));
     assert_eq!(owners(&watched, "shared"), ["one", "plain"]);
     let released = watched.released.notified();
-    watched.note(Event::Delete(generic("two", "ConfigMap")), &metrics);
+    watched.note(
+        &Place::all(),
+        Event::Delete(generic("two", "ConfigMap")),
+        &metrics,
+    );
     assert!(!watched.uses(&map.gvk));
     assert!(released.now_or_never().is_some(), "whoever waits is woken");
 }

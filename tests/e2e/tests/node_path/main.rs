@@ -10,6 +10,7 @@ mod failures;
 mod faults;
 mod kills;
 mod mounts;
+mod namespaced;
 mod nodes;
 mod operations;
 mod peers;

@@ -10,6 +10,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use latchkey::generators::states::Collector;
+use latchkey::namespaces::WatchNamespaces;
 use latchkey::providers::{
     Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, ProviderSource, Providers, Tokens,
 };
@@ -296,12 +297,13 @@ fn run_agent(cx: &Context, stop: &CancellationToken, tasks: &mut JoinSet<()>) ->
         interval: Duration::from_secs(300),
         instance: None,
         cluster_stores: true,
+        namespaces: WatchNamespaces::all(),
     };
     let validator = Validator::new(cx.client(), providers, settings, StoreMetrics::default());
-    let collector = Collector::new(cx.client(), source.clone());
+    let collector = Collector::new(cx.client(), source.clone(), WatchNamespaces::all());
     let objects = Arc::new(ApiObjects::new(cx.client(), true));
     let config = sync::Config {
-        namespace: Some(cx.namespace().to_owned()),
+        namespaces: WatchNamespaces::of([cx.namespace()]),
         generator_grace: Some(Duration::from_secs(1)),
         generic_targets: true,
         ..sync::Config::default()

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use latchkey::namespaces::WatchNamespaces;
 use latchkey::shards::Ownership;
 use latchkey::sync;
 use latchkey::templates::ApiObjects;
@@ -186,7 +187,7 @@ impl Rig {
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         let mut config = sync::Config {
-            namespace: Some(cx.namespace().to_owned()),
+            namespaces: WatchNamespaces::of([cx.namespace()]),
             ..sync::Config::default()
         };
         change(&mut config);

@@ -15,6 +15,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use latchkey::namespaces::WatchNamespaces;
 use latchkey::providers::{
     Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, ProviderSource, Providers, Tokens,
 };
@@ -172,6 +173,7 @@ fn run_agent(
         interval: Duration::from_secs(300),
         instance: None,
         cluster_stores: true,
+        namespaces: WatchNamespaces::all(),
     };
     let validator = Validator::new(cx.client(), providers, settings, StoreMetrics::default());
     let objects = Arc::new(ApiObjects::new(cx.client(), true));
@@ -180,7 +182,7 @@ fn run_agent(
         source,
         Arc::new(Renderer::new(Settings::default(), objects)),
         sync::Config {
-            namespace: Some(cx.namespace().to_owned()),
+            namespaces: WatchNamespaces::of([cx.namespace()]),
             controller_class: CLASS.into(),
             ..sync::Config::default()
         },

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use latchkey::namespaces::WatchNamespaces;
 use latchkey::providers::{
     Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, ProviderSource, Providers, Tokens,
 };
@@ -108,7 +109,7 @@ impl Agents {
         let reader = Arc::new(ApiReader::new(client.clone()));
         let objects = Arc::new(ApiObjects::new(client.clone(), true));
         let config = sync::Config {
-            namespace,
+            namespaces: WatchNamespaces::of(namespace),
             concurrency: CONCURRENCY,
             ..sync::Config::default()
         };
