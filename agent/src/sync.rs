@@ -84,9 +84,11 @@ pub struct Config {
     pub concurrency: u16,
     /// The most of them that use the same store. Stores with the same address share half of all, or this if it is more.
     pub store_concurrency: u16,
-    /// Only objects of these namespaces are looked at. Unless they are all, references to ClusterSecretStores and ClusterGenerators
-    /// are refused.
+    /// Only ExternalSecrets of these namespaces are looked at, and only their targets.
     pub namespaces: WatchNamespaces,
+    /// Where stores and generators are looked for. Unless it is all namespaces, references to ClusterSecretStores and
+    /// ClusterGenerators are refused: what lies outside namespaces needs a ClusterRole.
+    pub reach: WatchNamespaces,
     /// Whether objects whose `secretStoreRef` names a ClusterSecretStore are looked at.
     pub cluster_stores: bool,
     /// How long replaced values of generators stay; `None` if what generators leave is not kept.
@@ -106,6 +108,7 @@ impl Default for Config {
             concurrency: 64,
             store_concurrency: 16,
             namespaces: WatchNamespaces::all(),
+            reach: WatchNamespaces::all(),
             cluster_stores: true,
             generator_grace: Some(Duration::from_secs(120)),
             stores: StoreCache::default(),
@@ -160,8 +163,8 @@ pub async fn run<S: Source + 'static>(
         watcher(place.api(&client), managed.clone())
     });
     let watched = Arc::new(Watched::default());
-    let (namespaces, stores, recoveries) = (
-        config.namespaces.clone(),
+    let (reach, stores, recoveries) = (
+        config.reach.clone(),
         config.stores.clone(),
         config.recoveries.clone(),
     );
@@ -195,17 +198,16 @@ pub async fn run<S: Source + 'static>(
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
-    let follow_stores =
-        objects::follow(
-            &store_client,
-            &namespaces,
-            &stores,
-            |store, change| match change {
-                Change::Store { helps: false } => {}
-                Change::Store { helps: true } => work.help(work.watched.dependents.of(store, None)),
-                Change::Object { callers } => work.help(work.watched.dependents.of(store, callers)),
-            },
-        );
+    let follow_stores = objects::follow(
+        &store_client,
+        &reach,
+        &stores,
+        |store, change| match change {
+            Change::Store { helps: false } => {}
+            Change::Store { helps: true } => work.help(work.watched.dependents.of(store, None)),
+            Change::Object { callers } => work.help(work.watched.dependents.of(store, callers)),
+        },
+    );
     tokio::select! {
         () = follow_stores => {}
         () = work.follow_recoveries(recoveries) => {}

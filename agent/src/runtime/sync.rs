@@ -151,6 +151,7 @@ impl Sync {
                 recoveries: Some(recoveries),
                 generic_targets,
                 namespaces: namespaces.clone(),
+                reach: namespaces.clone(),
             },
             metrics,
         };

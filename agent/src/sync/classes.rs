@@ -42,17 +42,18 @@ impl<S: Source> Context<S> {
         }
         Ok(false)
     }
+
     /// The failure of an object that refers to a store or generator outside namespaces, where this agent works in some namespaces
     /// only and cannot read it.
     pub(super) fn out_of_reach(&self, key: &Key, object: &ExternalSecret) -> Option<Failure> {
-        let namespaces = &self.config.namespaces;
-        if namespaces.is_all() {
+        let reach = &self.config.reach;
+        if reach.is_all() {
             return None;
         }
         let references = references::of(&key.0, object);
         let text = references
             .iter()
-            .find_map(|reference| unreachable(reference, namespaces))?;
+            .find_map(|reference| unreachable(reference, reach))?;
         Some(outcome::refused(text.clone(), text))
     }
 }

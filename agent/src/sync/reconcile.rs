@@ -107,7 +107,7 @@ impl<S: Source> Context<S> {
         Self {
             events: Events::new(client.clone()),
             stores: CachedReader::new(config.stores.clone(), client.clone())
-                .limited_to(config.namespaces.clone()),
+                .limited_to(config.reach.clone()),
             kinds: Kinds::new(client.clone()),
             informers,
             client,

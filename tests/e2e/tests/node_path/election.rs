@@ -1,14 +1,14 @@
 //! Two agents on two nodes share the work: exactly one writes a given Secret, whatever becomes of it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use latchkey::shards::shard_of;
-use latchkey_cluster::{Context, eventually, test_alone};
+use latchkey_cluster::{Context, Signal, eventually, test_alone};
 use latchkey_e2e::{SYSTEM, agent_pod, ensure_installed, external_secret, fake, list, store};
 use serde_json::{Value, json};
 
@@ -23,11 +23,15 @@ const ROTATIONS: usize = 5;
 /// Long enough for five refreshes: a second writer would have written by then.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// What a lost node's agent held is another's by then, and written.
+const TAKEN_OVER: Duration = Duration::from_secs(20);
+
 /// A write of the Secret that the API server accepted: the verb, and the pod that asked.
 type Write = (String, String);
 
 /// The audit log is the witness: as many writes as changes, each by an agent that held the object's shard. The holder is killed, and the
-/// next one stopped and woken again: one that has slept through its lease must not write on.
+/// next one stopped and woken again: one that has slept through its lease must not write on. At last the holder's whole node is
+/// lost, with its kubelet.
 #[test]
 fn exactly_one_of_two_agents_writes_a_secret_and_the_other_takes_over() -> Result<()> {
     test_alone(async |cx| {
@@ -65,8 +69,35 @@ fn exactly_one_of_two_agents_writes_a_secret_and_the_other_takes_over() -> Resul
             "{third} holds the shard, although it slept"
         );
         witness.rotate(&cx, "after its return").await?;
-        witness.check(&cx, "after the sleep").await
+        witness.check(&cx, "after the sleep").await?;
+
+        let lost = node_of(&third).to_owned();
+        let outcome = lose_node(&cx, &lost, &mut witness).await;
+        cx.cluster().start_again(&format!("{lost}/kubelet")).await?;
+        outcome?;
+        eventually(PATIENCE, "the node's agent is back", async || {
+            agent_container(&cx, &lost).await.map(Some)
+        })
+        .await?;
+        witness.rotate(&cx, "after the node's return").await?;
+        witness.check(&cx, "after the node's return").await
     })
+}
+
+/// Kills kubelet and agent of a node and changes the value: its shards are another's within [`TAKEN_OVER`].
+async fn lose_node(cx: &Context, node: &str, witness: &mut Witness) -> Result<()> {
+    let container = agent_container(cx, node).await?;
+    cx.cluster()
+        .stop(&format!("{node}/kubelet"), Signal::SIGKILL)
+        .await?;
+    signal(cx, node, &container, "SIGKILL")?;
+    let since = Instant::now();
+    witness.rotate(cx, "while the node is lost").await?;
+    let passed = since.elapsed();
+    ensure!(passed < TAKEN_OVER, "the shard moved after {passed:?}");
+    let next = holder(cx).await?;
+    ensure!(node_of(&next) != node, "{next} holds the shard");
+    witness.check(cx, "while the node is lost").await
 }
 
 /// Who may have made each write so far: those that held the shard before and after it, since shards may move at any moment.

@@ -61,13 +61,34 @@ fn modes(cx: &Context, places: &Places) -> Vec<Mode> {
         format!("sync.serviceAccountTokens[0].namespace={}", places.a),
         String::from("sync.serviceAccountTokens[0].names={one,two}"),
     ];
+    const GENERIC: [&str; 3] = [
+        "sync.genericTargets.enabled=true",
+        "sync.genericTargets.resources[0].apiGroups={apps}",
+        "sync.genericTargets.resources[0].resources={deployments,daemonsets}",
+    ];
+    let generic = || {
+        let resources = ["deployments", "daemonsets"];
+        Some((String::from("apps"), resources.map(str::to_owned).to_vec()))
+    };
     vec![
         mode(&[], install(&[], own(), &everything), both, &[]),
         mode(
-            &["sync.mode=Deployment", &tokens[0], &tokens[1]],
+            &[
+                "sync.mode=Deployment",
+                &tokens[0],
+                &tokens[1],
+                GENERIC[0],
+                GENERIC[1],
+                GENERIC[2],
+            ],
             Install {
                 tokens: Some((places.a.clone(), vec!["one".to_owned(), "two".to_owned()])),
-                ..install(&[], own(), &everything)
+                generic: generic(),
+                ..install(
+                    &[],
+                    own(),
+                    &[&everything[..], &["sync.genericTargets.enabled"]].concat(),
+                )
             },
             only,
             &["sync"],
@@ -122,8 +143,18 @@ fn modes(cx: &Context, places: &Places) -> Vec<Mode> {
                 "node.enabled=false",
                 "admissionPolicies.enabled=false",
                 "rbac.aggregate=false",
+                GENERIC[0],
+                GENERIC[1],
+                GENERIC[2],
             ],
-            install(&watched, own(), &[spread, managed]),
+            Install {
+                generic: generic(),
+                ..install(
+                    &watched,
+                    own(),
+                    &[spread, managed, "sync.genericTargets.enabled"],
+                )
+            },
             &[],
             &["sync"],
         ),

@@ -30,6 +30,8 @@ pub(crate) struct Install {
     pub(crate) certificates: Vec<String>,
     /// Value `sync.serviceAccountTokens`, of one namespace: it and the names.
     pub(crate) tokens: Option<(String, Vec<String>)>,
+    /// Value `sync.genericTargets.resources`, of one group: it and the resources.
+    pub(crate) generic: Option<(String, Vec<String>)>,
     /// Where the roles of users are bound.
     pub(crate) bound: Vec<String>,
     /// Value `rbac.namespaces` of the chart `provider`, or its default.
@@ -94,10 +96,10 @@ impl Install {
             if !holds || !self.reaches(&row.place, namespace)? {
                 continue;
             }
-            for (resource, verb) in product(&row.resources, &row.verbs) {
+            let (group, resources) = self.kinds(row);
+            for (resource, verb) in product(resources, &row.verbs) {
                 for name in self.names(&row.names) {
-                    let (group, resource) = (row.group.clone(), resource.to_owned());
-                    rights.insert((group, resource, verb.to_owned(), name));
+                    rights.insert((group.clone(), resource.to_owned(), verb.to_owned(), name));
                 }
             }
         }
@@ -120,6 +122,15 @@ impl Install {
             "credentials" => is_in(&self.credentials),
             other => anyhow::bail!("docs/rbac.md does not say where \"{other}\" is"),
         })
+    }
+
+    /// Group and resources of a row.
+    fn kinds<'a>(&'a self, row: &'a Row) -> (&'a String, &'a [String]) {
+        match &self.generic {
+            _ if row.group != "`group`" => (&row.group, &row.resources),
+            Some((group, resources)) => (group, resources),
+            None => (&row.group, &[]),
+        }
     }
 
     fn names(&self, names: &[String]) -> Vec<Option<String>> {

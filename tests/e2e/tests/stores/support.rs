@@ -13,6 +13,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use latchkey::namespaces::WatchNamespaces;
 use latchkey::providers::{
     Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, ProviderSource, Providers, Tokens,
 };
@@ -230,11 +231,12 @@ impl World {
             interval: Duration::from_secs(300),
             instance: None,
             cluster_stores: true,
+            namespaces: WatchNamespaces::all(),
         };
         let validator = Validator::new(client.clone(), providers, settings, metrics.1);
         let objects = Arc::new(ApiObjects::new(client.clone(), true));
         let config = sync::Config {
-            namespace: Some(class.clone()),
+            namespaces: WatchNamespaces::of([class.clone()]),
             controller_class: class,
             ..sync::Config::default()
         };
