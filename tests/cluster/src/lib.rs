@@ -60,4 +60,3 @@ mod supervisor;
 pub use cluster::{Cluster, NodeOptions, Options};
 pub use harness::{Context, eventually, test, test_alone};
 pub use layout::{Layout, NodeLayout, TEST_IMAGE};
-pub use nix::sys::signal::Signal;

@@ -8,6 +8,7 @@
 mod installed;
 mod manifests;
 mod planted;
+pub mod tls;
 
 pub use installed::{
     AGENT, SYSTEM, agent_pod, ensure_absent, ensure_installed, helm_install_agent,

@@ -8,8 +8,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use latchkey::shards::shard_of;
-use latchkey_cluster::{Context, Signal, eventually, test_alone};
+use latchkey_cluster::{Context, eventually, test_alone};
 use latchkey_e2e::{SYSTEM, agent_pod, ensure_installed, external_secret, fake, list, store};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, agent_container, kill_agent, signal};

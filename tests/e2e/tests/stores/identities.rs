@@ -6,11 +6,9 @@ use kube::Api;
 use kube::api::PostParams;
 use latchkey::providers::{Identities, IdentityProblem, OwnIdentity};
 use latchkey::stores::{CertificateSource, Usable};
+use latchkey_e2e::tls::{Usage, pem};
 use latchkey_transport::Identity;
-use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::json;
-
-use super::support::pem;
 
 /// Upstream's name of the Secret beside its providers (provider-protocol.md 8.2).
 const SHARED: &str = "external-secrets-provider-tls";
@@ -37,7 +35,7 @@ fn stores_show_the_identity_that_they_name_or_the_one_beside_the_address() -> Re
     latchkey_cluster::test(async |cx| {
         let here = cx.namespace().to_owned();
         let there = cx.new_namespace("there").await?;
-        let material = || pem(ExtendedKeyUsagePurpose::ClientAuth);
+        let material = || pem(Usage::ClientAuth);
         let identity = |[authority, certificate, key]: &[String; 3]| {
             Identity::from_pem(authority.as_bytes(), certificate.as_bytes(), key.as_bytes())
         };

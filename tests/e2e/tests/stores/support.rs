@@ -4,7 +4,7 @@
 //! leave those of other worlds alone by it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -25,15 +25,13 @@ use latchkey::templates::ApiObjects;
 use latchkey_cluster::{Context, eventually};
 use latchkey_crds::conditions::{self, Condition, READY};
 use latchkey_crds::external_secret::ExternalSecret;
+use latchkey_e2e::tls::{Usage, identity};
 use latchkey_engine::template::{Renderer, Settings};
 use latchkey_provider_fake::FakeProvider;
 use latchkey_provider_sdk::service::ServiceLimits;
 use latchkey_provider_sdk::{Cluster, Metrics, Server};
-use latchkey_transport::{Identity, SharedIdentity};
+use latchkey_transport::SharedIdentity;
 use prometheus_client::registry::Registry;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -67,31 +65,6 @@ const DEFINITIONS: [&str; 6] = [
 const KINDS: &str = "crd/externalsecrets.external-secrets.io crd/secretstores.secretstore.external-secrets.io \
     crd/clustersecretstores.secretstore.external-secrets.io crd/generators.generator.external-secrets.io \
     crd/clustergenerators.generator.external-secrets.io crd/fakes.provider.secretstore.external-secrets.io";
-
-static AUTHORITY: LazyLock<CertifiedIssuer<'static, KeyPair>> = LazyLock::new(|| {
-    let mut parameters = CertificateParams::new(vec!["test".to_owned()]).expect("the name is fine");
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().expect("keys can be made");
-    CertifiedIssuer::self_signed(parameters, key).expect("an authority can sign itself")
-});
-
-/// Authority, certificate and key as PEM texts.
-pub(crate) fn pem(usage: ExtendedKeyUsagePurpose) -> Result<[String; 3]> {
-    let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
-    parameters.extended_key_usages = vec![usage];
-    let key = KeyPair::generate()?;
-    let certificate = parameters.signed_by(&key, &*AUTHORITY)?;
-    Ok([AUTHORITY.pem(), certificate.pem(), key.serialize_pem()])
-}
-
-fn identity(usage: ExtendedKeyUsagePurpose) -> Result<Identity> {
-    let [authority, certificate, key] = pem(usage)?;
-    Ok(Identity::from_pem(
-        authority.as_bytes(),
-        certificate.as_bytes(),
-        key.as_bytes(),
-    )?)
-}
 
 /// A running Fake provider server.
 struct Running {
@@ -177,7 +150,7 @@ impl World {
             limits: ServiceLimits::default(),
             drain_timeout: Duration::from_millis(100),
         };
-        let identity = SharedIdentity::new(identity(ExtendedKeyUsagePurpose::ServerAuth)?);
+        let identity = SharedIdentity::new(identity(Usage::ServerAuth)?);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
@@ -198,7 +171,7 @@ impl World {
 
     fn start_agent(&mut self) -> Result<()> {
         let own = OwnIdentity::new("the test");
-        own.set(identity(ExtendedKeyUsagePurpose::ClientAuth)?);
+        own.set(identity(Usage::ClientAuth)?);
         let metrics = (
             ProviderMetrics::default(),
             StoreMetrics::default(),

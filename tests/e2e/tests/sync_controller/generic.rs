@@ -1,18 +1,20 @@
 //! Targets of other kinds than Secret (`externalsecret.md` 5).
 
+#[path = "generic/rights.rs"]
+mod rights;
+#[path = "generic/widgets.rs"]
+mod widgets;
+
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{
-    Api, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
-};
-use kube::core::ApiResource;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Resource as _, ResourceExt as _};
 use latchkey_cluster::{Context, eventually};
 use latchkey_crds::conditions::ConditionStatus;
 use latchkey_crds::external_secret::ExternalSecret;
-use latchkey_e2e::root;
 use serde_json::{Value, json};
 
+use self::widgets::Widgets;
 use super::support::{PATIENCE, Rig};
 use super::{HASH, MANAGED, OWNER, QUIET, extract};
 
@@ -84,82 +86,6 @@ async fn synced(rig: &Rig, name: &str) -> Result<ExternalSecret> {
         "secret synced",
     )
     .await
-}
-
-/// A throw-away kind of the test's own.
-struct Widgets {
-    group: String,
-    api: Api<DynamicObject>,
-}
-
-impl Widgets {
-    async fn define(cx: &Context) -> Result<Self> {
-        let group = format!("{}.example.com", cx.namespace());
-        let text = json!({ "type": "string" });
-        let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": { "name": format!("widgets.{group}") },
-            "spec": {
-                "group": group, "scope": "Namespaced", "names": { "kind": "Widget", "plural": "widgets" },
-                "versions": [{
-                    "name": "v1", "served": true, "storage": true, "subresources": { "status": {} },
-                    "schema": { "openAPIV3Schema": { "type": "object", "properties": {
-                        "spec": { "type": "object", "properties": {
-                            "type": text, "replicas": { "type": "integer", "maximum": 9 },
-                            "slack": { "type": "object", "properties": { "channel": text, "username": text, "api_url": text } },
-                            "rules": { "type": "array", "items": { "type": "object", "properties": { "to": text, "from": text } } },
-                        } },
-                        "status": { "type": "object", "properties": { "seen": { "type": "integer" } } },
-                    } } },
-                }],
-            },
-        });
-        cx.apply(&definition.to_string()).await?;
-        let name = format!("crd/widgets.{group}");
-        cx.kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            &name,
-        ])
-        .await?;
-        let kind = GroupVersionKind::gvk(&group, "v1", "Widget");
-        let resource = ApiResource::from_gvk_with_plural(&kind, "widgets");
-        Ok(Self {
-            api: Api::namespaced_with(cx.client(), cx.namespace(), &resource),
-            group,
-        })
-    }
-
-    fn manifest(&self) -> Value {
-        json!({ "apiVersion": format!("{}/v1", self.group), "kind": "Widget" })
-    }
-
-    async fn put(&self, name: &str, metadata: Value, spec: Value) -> Result<DynamicObject> {
-        let mut object = self.manifest();
-        object["metadata"] = metadata;
-        object["metadata"]["name"] = json!(name);
-        object["spec"] = spec;
-        let object = serde_json::from_value(object)?;
-        Ok(self.api.create(&PostParams::default(), &object).await?)
-    }
-
-    async fn holds(&self, name: &str, expected: Value) -> Result<DynamicObject> {
-        eventually(PATIENCE, &format!("widget {name}"), async || {
-            let widget = self.api.get(name).await?;
-            let found = &widget.data["spec"];
-            ensure!(*found == expected, "it holds {found}");
-            Ok(Some(widget))
-        })
-        .await
-    }
-
-    async fn undefine(&self, cx: &Context) -> Result<()> {
-        let name = format!("crd/widgets.{}", self.group);
-        cx.kubectl(&["delete", "--timeout=60s", &name])
-            .await
-            .map(drop)
-    }
 }
 
 #[test]
@@ -539,57 +465,5 @@ fn sync_tells_what_is_wrong_with_a_generic_target() -> Result<()> {
         .await?;
         rig.assert_not_told("canary-1").await?;
         rig.stop().await
-    })
-}
-
-#[test]
-fn sync_has_rights_only_to_what_the_chart_names() -> Result<()> {
-    // externalsecret.md 5.1: off by default
-    latchkey_cluster::test(async |cx| {
-        let chart = root()
-            .join("charts/latchkey")
-            .to_string_lossy()
-            .into_owned();
-        let render = async |file: &str, values: Value| {
-            let file = format!("--show-only=templates/{file}");
-            let values = format!("--set-json=sync.genericTargets={values}");
-            cx.helm(&["template", "latchkey", &chart, &file, &values])
-                .await
-        };
-        let rules =
-            json!([{ "apiGroups": ["", "example.com"], "resources": ["configmaps", "widgets"] }]);
-        let off = render(
-            "sync-rbac.yaml",
-            json!({ "enabled": false, "resources": rules }),
-        )
-        .await?;
-        ensure!(!off.contains("widgets"));
-        let on = json!({ "enabled": true, "resources": rules });
-        let text = render("sync-rbac.yaml", on.clone()).await?;
-        let rule = [
-            "- apiGroups: [\"\",\"example.com\"]",
-            "resources: [\"configmaps\",\"widgets\"]",
-            "verbs: [get, list, watch, create, update, delete]",
-        ];
-        let mut lines = text.lines().map(str::trim);
-        ensure!(lines.any(|line| line == rule[0]), "{text}");
-        ensure!(
-            lines.next() == Some(rule[1]) && lines.next() == Some(rule[2]),
-            "{text}"
-        );
-        for (values, flag) in [(on, "true"), (json!({}), "false")] {
-            let text = render("daemonset.yaml", values).await?;
-            ensure!(text.contains(&format!("--unsafe-allow-generic-targets={flag}")));
-        }
-        for resources in [json!(["*"]), json!(["pods/exec"]), json!([])] {
-            let rules = json!([{ "apiGroups": [""], "resources": resources }]);
-            let rendered = render(
-                "sync-rbac.yaml",
-                json!({ "enabled": true, "resources": rules }),
-            )
-            .await;
-            ensure!(rendered.is_err(), "{resources} is admitted");
-        }
-        Ok(())
     })
 }

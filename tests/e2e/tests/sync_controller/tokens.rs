@@ -29,6 +29,7 @@ use latchkey_crds::conditions::{self, ConditionStatus, READY};
 use latchkey_crds::external_secret::ExternalSecret;
 use latchkey_crds::secret_store::SecretStore;
 use latchkey_e2e::root;
+use latchkey_e2e::tls::{Usage, identity};
 use latchkey_engine::template::{Renderer, Settings};
 use latchkey_proto::provider::v1 as wire;
 use latchkey_proto::provider::v1::secret_store_provider_server::{
@@ -36,14 +37,12 @@ use latchkey_proto::provider::v1::secret_store_provider_server::{
 };
 use latchkey_transport::{Incoming, ServerOptions};
 use parking_lot::Mutex;
-use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::generators::identity;
 use crate::support::{DEFINITIONS, texts};
 
 /// Longer than the longest pause between two looks at a store.
@@ -127,7 +126,7 @@ impl SecretStoreProvider for Service {
 async fn serve(stop: &CancellationToken, tasks: &mut JoinSet<()>) -> Result<(String, Heard)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("localhost:{}", listener.local_addr()?.port());
-    let own = identity(ExtendedKeyUsagePurpose::ServerAuth)?;
+    let own = identity(Usage::ServerAuth)?;
     let incoming = Incoming::new(listener, own.into(), &ServerOptions::default(), stop);
     let heard = Heard::default();
     let listening = {
@@ -155,7 +154,7 @@ fn run_agent(
     tasks: &mut JoinSet<()>,
 ) -> Result<()> {
     let own = OwnIdentity::new("the test");
-    own.set(identity(ExtendedKeyUsagePurpose::ClientAuth)?);
+    own.set(identity(Usage::ClientAuth)?);
     let providers = Arc::new(Providers {
         policy: Policy {
             controller_class: CLASS.into(),

@@ -21,8 +21,8 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use kube::core::{ApiResource, GroupVersionKind};
 use latchkey_cluster::eventually;
 use latchkey_crds::external_secret::ExternalSecret;
+use latchkey_e2e::tls::{Usage, authority, issue};
 use parking_lot::Mutex;
-use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -31,7 +31,6 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::server::TlsStream;
 
-use crate::provider::{authority, issue};
 use crate::world::{PATIENCE, World};
 
 /// Annotation that a foreign writer puts on Secrets.
@@ -264,7 +263,7 @@ async fn meddle(client: &Client, (operation, resource, namespace, name): &Write)
 async fn serve(desk: Arc<Desk>) -> Result<(u16, JoinSet<()>)> {
     let tcp = TcpListener::bind("127.0.0.1:0").await?;
     let port = tcp.local_addr()?.port();
-    let issued = issue(ExtendedKeyUsagePurpose::ServerAuth)?;
+    let issued = issue(Usage::ServerAuth)?;
     let key = PrivatePkcs8KeyDer::from(issued.key.serialize_der());
     let config = ServerConfig::builder()
         .with_no_client_auth()

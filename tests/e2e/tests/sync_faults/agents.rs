@@ -15,12 +15,12 @@ use latchkey::shards::Ownership;
 use latchkey::stores::{AllowedHosts, ApiReader, Policy};
 use latchkey::sync;
 use latchkey::templates::ApiObjects;
+use latchkey_e2e::tls::{Usage, identity};
 use latchkey_engine::template::{Renderer, Settings};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::provider::client_identity;
 use crate::world::{PATIENCE, World};
 
 /// Passes at once, as in the agent: what one blow can interrupt.
@@ -93,7 +93,7 @@ impl Agents {
         ownership: Arc<Ownership>,
     ) -> Result<()> {
         let own = OwnIdentity::new("the test");
-        own.set(client_identity()?);
+        own.set(identity(Usage::ClientAuth)?);
         let providers = Arc::new(Providers {
             policy: Policy {
                 allowed_hosts: AllowedHosts::new(["*"]),

@@ -3,59 +3,18 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use latchkey_cluster::{Context, eventually, http_get};
+use latchkey_e2e::tls::{Usage, authority, issue};
 use latchkey_proto::fake::v1::control_client::ControlClient;
 use latchkey_proto::fake::v1::{Call, CallsRequest};
-use latchkey_transport::Identity;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 /// Longest wait for a start.
 const SOON: Duration = Duration::from_secs(60);
-
-static AUTHORITY: LazyLock<CertifiedIssuer<'static, KeyPair>> = LazyLock::new(|| {
-    let mut parameters = CertificateParams::new(vec!["test".to_owned()]).expect("the name is fine");
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().expect("keys can be made");
-    CertifiedIssuer::self_signed(parameters, key).expect("an authority can sign itself")
-});
-
-/// Who signs for everything in these tests, as PEM.
-pub(crate) fn authority() -> String {
-    AUTHORITY.pem()
-}
-
-/// A key and its certificate for `localhost`, by name and by address.
-pub(crate) struct Issued {
-    pub(crate) certificate: rcgen::Certificate,
-    pub(crate) key: KeyPair,
-}
-
-pub(crate) fn issue(usage: ExtendedKeyUsagePurpose) -> Result<Issued> {
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let mut parameters = CertificateParams::new(names)?;
-    parameters.extended_key_usages = vec![usage];
-    let key = KeyPair::generate()?;
-    let certificate = parameters.signed_by(&key, &*AUTHORITY)?;
-    Ok(Issued { certificate, key })
-}
-
-/// What an agent shows the provider.
-pub(crate) fn client_identity() -> Result<Identity> {
-    let issued = issue(ExtendedKeyUsagePurpose::ClientAuth)?;
-    Ok(Identity::from_pem(
-        authority().as_bytes(),
-        issued.certificate.pem().as_bytes(),
-        issued.key.serialize_pem().as_bytes(),
-    )?)
-}
 
 /// The process and what it is started with.
 pub(crate) struct Provider {
@@ -71,7 +30,7 @@ impl Provider {
     /// Starts one and waits until it is ready.
     pub(crate) async fn start(cx: &Context) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let issued = issue(ExtendedKeyUsagePurpose::ServerAuth)?;
+        let issued = issue(Usage::ServerAuth)?;
         for (name, text) in [
             ("ca.crt", authority()),
             ("tls.crt", issued.certificate.pem()),
