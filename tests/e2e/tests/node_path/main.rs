@@ -3,6 +3,7 @@
 
 mod attributes;
 mod charts;
+mod citations;
 mod crowd;
 mod disturbances;
 mod election;

@@ -11,8 +11,8 @@ use crate::support::{
     PATIENCE, apply_values, event, file, file_becomes, mounts_of, uid, volume_folder,
 };
 
-/// csi-peers.md 3 (SSCSID#1483, AKV#1609; VCP#149): pods do not multiply calls. The provider answers two fetches, one for the node
-/// and one for the status of the ExternalSecret, and refuses every further one.
+/// csi-peers.md 3 (SSCSID#1483, AKV#1609; VCP#149): pods do not multiply calls. One fetch is two calls; the provider answers as many
+/// as the node, the status of the ExternalSecret and one failure of each need, and refuses what twelve pods would.
 #[test]
 fn sscsid_1483_twelve_pods_of_a_node_cost_one_fetch() -> Result<()> {
     test(async |cx| {
@@ -22,7 +22,7 @@ fn sscsid_1483_twelve_pods_of_a_node_cost_one_fetch() -> Result<()> {
         let refusing = json!({"failures": [{
             "code": "RESOURCE_EXHAUSTED",
             "operations": ["GetSecret"],
-            "after": 4,
+            "after": 8,
         }]});
         cx.apply(&list(&[fake("f", &values, refusing)])).await?;
         let names: Vec<String> = (0..12).map(|number| format!("p{number}")).collect();
