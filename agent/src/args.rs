@@ -128,6 +128,14 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_CSI_REQUIRE_NOSWAP", action = clap::ArgAction::Set, default_value_t = false)]
     pub csi_require_noswap: bool,
 
+    /// Whether a pod gets an event each time that files of it change.
+    #[arg(long, env = "LATCHKEY_CSI_ROTATION_EVENTS", action = clap::ArgAction::Set, default_value_t = false)]
+    pub csi_rotation_events: bool,
+
+    /// Whether series about volumes have the labels namespace and name, of the pod. As many series as there are pods with volumes.
+    #[arg(long, env = "LATCHKEY_CSI_METRICS_PER_VOLUME", action = clap::ArgAction::Set, default_value_t = false)]
+    pub csi_metrics_per_volume: bool,
+
     /// Address of the HTTP server for health and metrics.
     #[arg(long, env = "LATCHKEY_ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     pub admin_address: SocketAddr,

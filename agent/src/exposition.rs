@@ -7,7 +7,7 @@ use crate::documented::assert_documented;
 use crate::passes::Passes;
 use crate::providers::ProviderMetrics;
 use crate::stores::validation::StoreMetrics;
-use crate::{certificates, cluster_external_secrets, leader, runtime, shards, sync};
+use crate::{certificates, cluster_external_secrets, leader, runtime, shards, sync, volumes};
 
 /// The series that a registry exposes, without comments and in order.
 pub(crate) fn series(registry: &Registry) -> Vec<String> {
@@ -49,6 +49,7 @@ fn every_series_of_an_agent_is_documented_with_its_type_and_labels() {
     let passes = Passes::default();
     passes.register(&mut registry);
     passes.show_all();
+    volumes::Metrics::default().register(&mut registry);
     leader::Metrics::default().register(&mut registry);
     shards::Metrics::default().register(&mut registry);
     let mut text = String::new();
@@ -60,5 +61,5 @@ fn every_series_of_an_agent_is_documented_with_its_type_and_labels() {
         .iter()
         .flat_map(|source| calls.map(|call| source.matches(call).count()))
         .sum();
-    assert_eq!(registering, 8 + 1, "another part registers series");
+    assert_eq!(registering, 9 + 1, "another part registers series");
 }

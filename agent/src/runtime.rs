@@ -179,6 +179,8 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         csi_min_refresh,
         csi_selinux,
         csi_require_noswap,
+        csi_rotation_events,
+        csi_metrics_per_volume,
         admin_address,
         client_identity_secret,
         client_identity_dir,
@@ -283,6 +285,8 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
                 namespaces: namespaces.clone(),
                 selinux: csi_selinux,
                 require_noswap: csi_require_noswap,
+                rotation_events: csi_rotation_events,
+                metrics_per_volume: csi_metrics_per_volume,
                 rules: Rules {
                     inline_data: csi_inline_data,
                     min_refresh: csi_min_refresh,

@@ -23,12 +23,15 @@ mod events;
 mod failure;
 mod files;
 mod follow;
+mod hear;
+mod metrics;
 pub mod namespaces;
 pub mod objects;
 mod refresher;
 mod registry;
 mod resolve;
 mod schedule;
+mod shared_reads;
 mod state;
 
 use std::sync::Arc;
@@ -48,10 +51,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::attributes::{Plan, Rules};
+pub use self::metrics::Metrics;
 pub use self::state::ALLOWED_SERVICE_ACCOUNTS;
 
 use self::events::{Events, Reason};
 use self::failure::{Failed, Patience};
+use self::metrics::Saved;
 use self::namespaces::{Gate, NamespaceLabels};
 use self::objects::{KubeObjects, Objects};
 use self::registry::Registry;
@@ -69,14 +74,20 @@ pub struct Config {
     pub linger: Duration,
     /// What attributes may ask for.
     pub rules: Rules,
+    /// Whether pods get an event when their files change. Default false.
+    pub rotation_events: bool,
+    /// Name of this Kubernetes node, for events about it.
+    pub node_name: String,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// The [`Backend`] that shows ExternalSecrets. Cheap to clone.
 pub struct Volumes<S> {
     registry: Arc<Registry<S>>,
     events: Events,
-    missing_wait: Duration,
-    rules: Rules,
+    /// What concerns all volumes alike.
+    config: Arc<Config>,
     gate: Option<Gate>,
 }
 
@@ -88,6 +99,9 @@ impl Default for Config {
             missing_wait: Duration::from_secs(20),
             linger: Duration::from_secs(10),
             rules: Rules::default(),
+            rotation_events: false,
+            node_name: String::new(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -99,8 +113,7 @@ impl<S> Clone for Volumes<S> {
         Self {
             registry: Arc::clone(&self.registry),
             events: self.events.clone(),
-            missing_wait: self.missing_wait,
-            rules: self.rules,
+            config: Arc::clone(&self.config),
             gate: self.gate.clone(),
         }
     }
@@ -122,7 +135,7 @@ impl<S: Source + 'static> Volumes<S> {
         let (events, notes) = Events::channel();
         let objects = Arc::new(KubeObjects::new(client));
         let volumes = Self::assemble(
-            Resolver { source, renderer },
+            Resolver::new(source, renderer, config.metrics.clone()),
             objects,
             &config,
             events,
@@ -146,12 +159,14 @@ impl<S: Source + 'static> Volumes<S> {
         jitter: fn() -> f64,
         cancel: CancellationToken,
     ) -> Self {
-        let registry = Registry::new(resolver, objects, clock, config.linger, jitter, cancel);
+        let linger = config.linger;
+        let registry = Registry::new(resolver, objects, clock, linger, jitter, cancel.clone());
+        let wiping = registry.resolver.reads.wipe(cancel);
+        registry.tasks.spawn(wiping);
         Self {
             registry,
             events,
-            missing_wait: config.missing_wait,
-            rules: config.rules,
+            config: Arc::new(config.clone()),
             gate: None,
         }
     }
@@ -180,7 +195,7 @@ impl<S: Source + 'static> Volumes<S> {
         let since = Instant::now();
         let times = Patient {
             since,
-            missing_until: since + self.missing_wait,
+            missing_until: since + self.config.missing_wait,
             deadline,
         };
         let lease = self.registry.acquire(&plan.key, plan.refresh);
@@ -194,6 +209,9 @@ impl<S: Source + 'static> Volumes<S> {
                     if content.fetched < since && !self.stands(plan, &snapshot, &content).await {
                         lease.doubt(&content);
                         continue;
+                    }
+                    if content.fetched < since {
+                        self.config.metrics.saved(Saved::Source);
                     }
                     return files::lay_out(&content.data, &plan.layout)
                         .map_err(|misfit| follow::misfit_failure(plan, &misfit));
@@ -247,7 +265,7 @@ impl<S: Source + 'static> Backend for Volumes<S> {
     type Plan = Plan;
 
     fn plan(&self, request: &VolumeRequest) -> Result<Plan, Refusal> {
-        Plan::try_new(request, &self.rules)
+        Plan::try_new(request, &self.config.rules)
     }
 
     fn settings(&self, plan: &Plan) -> VolumeSettings {

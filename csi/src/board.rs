@@ -23,6 +23,9 @@ pub(crate) enum VolumeHealth {
 }
 
 impl VolumeHealth {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Ok, Self::Stale, Self::Lost, Self::Pending];
+
     /// Label of `latchkey_csi_volumes`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

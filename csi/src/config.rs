@@ -58,6 +58,8 @@ pub struct Config {
     pub selinux: Selinux,
     /// Refuse volumes where swap is on and tmpfs cannot be kept out of it. Default false.
     pub require_noswap: bool,
+    /// Whether series about volumes have the labels `namespace` and `name`, of the pod. Default false.
+    pub metrics_per_volume: bool,
     /// Namespaces whose pods may mount volumes; `None` allows all (csi.md 9.3).
     pub allowed_namespaces: Option<BTreeSet<String>>,
     /// What tests allow.
@@ -79,6 +81,7 @@ impl Config {
             generation_grace: Duration::from_secs(5),
             selinux: Selinux::Context(CONTAINER_FILE_LABEL.to_owned()),
             require_noswap: false,
+            metrics_per_volume: false,
             allowed_namespaces: None,
             relaxations: Relaxations::default(),
         }

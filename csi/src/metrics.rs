@@ -1,10 +1,11 @@
 //! Metrics of the plugin (csi.md 10). Labels are small closed sets; no pod, namespace or object appears in them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::board::{Board, VolumeHealth};
+use crate::board::{Board, VolumeHealth, VolumeStatus};
 
 /// Labels in the order that they are written.
 type Labels<const COUNT: usize> = [(&'static str, &'static str); COUNT];
@@ -49,6 +50,7 @@ pub(crate) struct Metrics {
     pub(crate) adopted: Counter,
     pub(crate) swap_exposed: Gauge,
     board: Arc<Board>,
+    per_volume: bool,
 }
 
 impl Metrics {
@@ -69,6 +71,7 @@ impl Metrics {
             adopted: Counter::default(),
             swap_exposed: Gauge::default(),
             board,
+            per_volume: false,
         };
         // Closed sets exist from the start.
         for socket in ["csi", "registration"] {
@@ -87,6 +90,11 @@ impl Metrics {
             }
         }
         metrics
+    }
+
+    /// Whether series about volumes tell pods apart.
+    pub(crate) fn per_volume(self, per_volume: bool) -> Self {
+        Self { per_volume, ..self }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -150,7 +158,10 @@ impl Metrics {
             "Whether another process serves a socket of the plugin",
             self.sockets_displaced.clone(),
         );
-        registry.register_collector(Box::new(VolumeCollector(self.board.clone())));
+        registry.register_collector(Box::new(VolumeCollector {
+            board: self.board.clone(),
+            per_volume: self.per_volume,
+        }));
     }
 
     pub(crate) fn operation(&self, op: &'static str, first: bool, code: Code, elapsed: Duration) {
@@ -224,63 +235,104 @@ fn code_name(code: Code) -> &'static str {
     }
 }
 
-/// Counts the volumes at each scrape.
+/// Looks at the volumes at each scrape.
 #[derive(Debug)]
-struct VolumeCollector(Arc<Board>);
+struct VolumeCollector {
+    board: Arc<Board>,
+    /// Whether pods are told apart.
+    per_volume: bool,
+}
+
+/// Labels of a series about volumes; their values are not known before.
+type VolumeLabels = Vec<(&'static str, String)>;
+
+impl VolumeCollector {
+    /// The volumes, by the labels of their series.
+    fn groups(&self) -> BTreeMap<VolumeLabels, Vec<VolumeStatus>> {
+        let volumes = self.board.snapshot();
+        if !self.per_volume {
+            return BTreeMap::from([(VolumeLabels::new(), volumes)]);
+        }
+        let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for volume in volumes {
+            let pod = volume.request.as_deref();
+            let pod = pod.map(|pod| (pod.namespace.clone(), pod.pod_name.clone()));
+            let (namespace, name) = pod.unwrap_or_default();
+            let labels = vec![("namespace", namespace), ("name", name)];
+            groups.entry(labels).or_default().push(volume);
+        }
+        groups
+    }
+}
 
 impl Collector for VolumeCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let volumes = self.0.snapshot();
+        let groups = self.groups();
         let now = Instant::now();
-        let ages = age_histogram();
-        for age in volumes.iter().filter_map(|volume| volume.last_success) {
-            ages.observe(now.saturating_duration_since(age).as_secs_f64());
-        }
         let mut states = encoder.encode_descriptor(
             "latchkey_csi_volumes",
             "Volumes of this node",
             None,
             MetricType::Gauge,
         )?;
-        for health in [
-            VolumeHealth::Ok,
-            VolumeHealth::Stale,
-            VolumeHealth::Lost,
-            VolumeHealth::Pending,
-        ] {
-            let count = volumes
-                .iter()
-                .filter(|volume| volume.health == health)
-                .count();
-            let labels = [("state", health.as_str())];
-            ConstGauge::new(as_gauge(count)).encode(states.encode_family(&labels)?)?;
+        for (labels, volumes) in &groups {
+            for health in VolumeHealth::ALL {
+                let of = volumes.iter().filter(|volume| volume.health == health);
+                let mut all = vec![("state", health.as_str().to_owned())];
+                all.extend_from_slice(labels);
+                ConstGauge::new(as_gauge(of.count())).encode(states.encode_family(&all)?)?;
+            }
         }
-        for (name, help, unit, value) in [
+        type Size = fn(&VolumeStatus) -> u64;
+        let sizes: [(_, _, _, Size); 2] = [
             (
                 "latchkey_csi",
                 "Size of all volumes",
                 Some(&Unit::Bytes),
-                volumes.iter().map(|volume| volume.bytes).sum::<u64>(),
+                |volume| volume.bytes,
             ),
             (
                 "latchkey_csi_inodes",
                 "Inodes of all volumes",
                 None,
-                volumes.iter().map(|volume| volume.inodes).sum::<u64>(),
+                |volume| volume.inodes,
             ),
-        ] {
-            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-            gauge.encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)?;
+        ];
+        for (name, help, unit, size) in sizes {
+            let series = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+            encode_groups(series, &groups, |volumes| {
+                let sum = volumes.iter().map(size).sum::<u64>();
+                ConstGauge::new(i64::try_from(sum).unwrap_or(i64::MAX))
+            })?;
         }
         let name = "latchkey_csi_volume_age";
         let help = "Time since the content of each volume was last known to be current";
-        ages.encode(encoder.encode_descriptor(
-            name,
-            help,
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
-        )?)
+        let unit = Some(&Unit::Seconds);
+        let series = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        encode_groups(series, &groups, |volumes| {
+            let ages = age_histogram();
+            for age in volumes.iter().filter_map(|volume| volume.last_success) {
+                ages.observe(now.saturating_duration_since(age).as_secs_f64());
+            }
+            ages
+        })
     }
+}
+
+/// Writes one metric for each group.
+fn encode_groups<M: EncodeMetric>(
+    mut series: MetricEncoder<'_>,
+    groups: &BTreeMap<VolumeLabels, Vec<VolumeStatus>>,
+    metric: impl Fn(&[VolumeStatus]) -> M,
+) -> Result<(), std::fmt::Error> {
+    for (labels, volumes) in groups {
+        // The only group then; a family without labels would be written with empty braces.
+        if labels.is_empty() {
+            return metric(volumes).encode(series);
+        }
+        metric(volumes).encode(series.encode_family(labels)?)?;
+    }
+    Ok(())
 }
 
 fn as_gauge(count: usize) -> i64 {
@@ -297,7 +349,9 @@ mod tests {
     use tonic::Code;
 
     use super::Metrics;
-    use crate::board::Board;
+    use crate::backend::VolumeRequest;
+    use crate::board::{Board, VolumeHealth, VolumeStatus};
+    use crate::target::Target;
 
     /// csi.md 10: the names that dashboards rely on.
     #[test]
@@ -331,5 +385,63 @@ mod tests {
             assert!(text.contains(series), "{series} is missing in\n{text}");
         }
         crate::documented::assert_documented("CSI volumes", &text);
+    }
+
+    /// csi.md 10, label rule: names of pods only by request, and then the sums stay what they were.
+    #[test]
+    fn pods_are_told_apart_by_request_only() {
+        let board = Arc::new(Board::default());
+        for (uid, health) in [("a", VolumeHealth::Ok), ("b", VolumeHealth::Stale)] {
+            let path = format!("/k/pods/{uid}/volumes/kubernetes.io~csi/v/mount");
+            let target = Target::parse(&path, "/k/pods", None).unwrap();
+            let request = VolumeRequest {
+                volume_id: "id".to_owned(),
+                namespace: "shop".to_owned(),
+                pod_name: format!("web-{uid}"),
+                pod_uid: uid.to_owned(),
+                service_account: "s".to_owned(),
+                attributes: std::collections::BTreeMap::new(),
+            };
+            let status = VolumeStatus {
+                health,
+                bytes: 4096,
+                last_success: Some(tokio::time::Instant::now()),
+                ..VolumeStatus::pending(&request)
+            };
+            board.set(&target, status);
+        }
+        let shown = |per_volume| {
+            let mut registry = Registry::default();
+            Metrics::new(board.clone())
+                .per_volume(per_volume)
+                .register(&mut registry);
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            text
+        };
+        let plain = shown(false);
+        assert!(
+            !plain.contains("shop") && !plain.contains("web-a"),
+            "{plain}"
+        );
+        for series in [
+            "latchkey_csi_volumes{state=\"stale\"} 1",
+            "latchkey_csi_bytes 8192",
+            "latchkey_csi_volume_age_seconds_count 2",
+        ] {
+            assert!(plain.contains(series), "{series} is missing in\n{plain}");
+        }
+        let detailed = shown(true);
+        for series in [
+            "latchkey_csi_volumes{state=\"ok\",namespace=\"shop\",name=\"web-b\"} 0",
+            "latchkey_csi_volumes{state=\"stale\",namespace=\"shop\",name=\"web-b\"} 1",
+            "latchkey_csi_bytes{namespace=\"shop\",name=\"web-a\"} 4096",
+            "latchkey_csi_volume_age_seconds_count{namespace=\"shop\",name=\"web-a\"} 1",
+        ] {
+            assert!(
+                detailed.contains(series),
+                "{series} is missing in\n{detailed}"
+            );
+        }
     }
 }

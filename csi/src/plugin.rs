@@ -189,8 +189,8 @@ impl Plugin {
     pub fn new(config: Config) -> Self {
         let board = Arc::new(Board::default());
         Self {
+            metrics: Metrics::new(board.clone()).per_volume(config.metrics_per_volume),
             config: Arc::new(config),
-            metrics: Metrics::new(board.clone()),
             board,
             health: Arc::default(),
             events: EventSink::default(),

@@ -47,6 +47,8 @@ pub(super) struct Settings {
     pub(super) selinux: SelinuxMode,
     pub(super) require_noswap: bool,
     pub(super) rules: Rules,
+    pub(super) rotation_events: bool,
+    pub(super) metrics_per_volume: bool,
 }
 
 /// The role before it runs.
@@ -59,6 +61,8 @@ pub(super) struct Node {
     /// Labels of the namespaces whose pods may mount volumes.
     selector: Option<Selector>,
     rules: Rules,
+    rotation_events: bool,
+    metrics: volumes::Metrics,
     providers: Arc<Providers>,
     renderer: Arc<Renderer>,
 }
@@ -84,6 +88,8 @@ impl Node {
             selinux,
             require_noswap,
             rules,
+            rotation_events,
+            metrics_per_volume,
         } = settings;
         let mut config = latchkey_csi::Config::new(node_name.clone(), env!("CARGO_PKG_VERSION"));
         config.kubelet_root = kubelet_root;
@@ -97,8 +103,11 @@ impl Node {
             SelinuxMode::Relabel => Selinux::Relabel,
             SelinuxMode::Off => Selinux::Off,
         };
-        let plugin = Plugin::new(config).on_event(|event| tell(&event));
+        config.metrics_per_volume = metrics_per_volume;
+        let plugin = Plugin::new(config);
         plugin.register(registry);
+        let metrics = volumes::Metrics::default();
+        metrics.register(registry);
         let handle = plugin.handle();
         let live = handle.clone();
         health.register_question(Scope::Live, "csi", move || {
@@ -116,6 +125,8 @@ impl Node {
             node_name,
             selector,
             rules,
+            rotation_events,
+            metrics,
             providers,
             renderer,
         }
@@ -131,6 +142,8 @@ impl Node {
             node_name,
             selector,
             rules,
+            rotation_events,
+            metrics,
             providers,
             renderer,
         } = self;
@@ -142,7 +155,7 @@ impl Node {
         let source = Arc::new(ProviderSource::for_volumes(Arc::clone(&reader), providers));
         let reporter = Reporter {
             controller: String::from("latchkey"),
-            instance: Some(node_name),
+            instance: Some(node_name.clone()),
         };
         let recorder = Recorder::new(client.clone(), reporter);
         let mut volumes = Volumes::new(
@@ -151,6 +164,9 @@ impl Node {
             renderer,
             volumes::Config {
                 rules,
+                rotation_events,
+                node_name,
+                metrics,
                 ..volumes::Config::default()
             },
             recorder,
@@ -159,6 +175,11 @@ impl Node {
         if let Some(selector) = selector {
             volumes = volumes.only_in(selector, reader);
         }
+        let listening = volumes.clone();
+        let plugin = plugin.on_event(move |event| {
+            log(&event);
+            listening.hear(&event);
+        });
         let handle = plugin.handle();
         let plugin_stop = stop.clone();
         parts.spawn("the CSI plugin", async move {
@@ -230,8 +251,8 @@ async fn look_at_driver(
     }
 }
 
-/// What concerns the node goes to the log. What concerns a volume is told as an event of its pod by [`crate::volumes`].
-fn tell(event: &Event) {
+/// What concerns the node, or could not be told as an event of a pod, goes to the log.
+fn log(event: &Event) {
     match event {
         Event::VolumeLost { request } => {
             warn!(

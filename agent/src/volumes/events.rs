@@ -1,4 +1,6 @@
-//! Events regarding pods (csi.md 10): `SecretMountFailed`, `SecretStale`, `SecretFresh`.
+//! Events regarding pods (csi.md 10): `SecretMountFailed`, `SecretStale`, `SecretFresh`, `SecretRotated`, `VolumeLost`; and regarding
+//! the node: `SwapExposed`, `RegistrationFailed`. A volume that a container mounts by `subPath` shows no rotation; that a pod does so
+//! is nothing a node may read, so no event tells it.
 //!
 //! RBAC: `create` and `patch` on `events.events.k8s.io`. One event of a kind per pod and ExternalSecret in ten minutes, one write
 //! per second and node; what does not fit into the queue is dropped, because an event is a courtesy and never worth memory.
@@ -39,12 +41,20 @@ pub(super) enum Reason {
     Stale,
     /// The files are current again.
     Fresh,
+    /// The files show new content.
+    Rotated,
+    /// The mount vanished.
+    Lost,
+    /// Content can reach the node's swap.
+    SwapExposed,
+    /// kubelet does not take the plugin.
+    RegistrationFailed,
 }
 
 /// One event on its way.
 #[derive(Clone, Debug)]
 pub(super) struct Note {
-    /// The pod.
+    /// The pod or the node.
     pub(super) regarding: ObjectReference,
     /// The kind.
     pub(super) reason: Reason,
@@ -61,8 +71,10 @@ pub(super) struct Events {
 
 #[derive(PartialEq, Eq, Hash)]
 struct Told {
-    pod_uid: String,
-    key: ContentKey,
+    /// UID of the pod; of a node its name.
+    uid: String,
+    /// `None` for what concerns no single volume.
+    key: Option<ContentKey>,
     reason: Reason,
 }
 
@@ -74,20 +86,29 @@ impl Reason {
             Self::MountFailed(_) => "SecretMountFailed",
             Self::Stale => "SecretStale",
             Self::Fresh => "SecretFresh",
+            Self::Rotated => "SecretRotated",
+            Self::Lost => "VolumeLost",
+            Self::SwapExposed => "SwapExposed",
+            Self::RegistrationFailed => "RegistrationFailed",
         }
     }
 
     fn action(self) -> &'static str {
         match self {
-            Self::MountFailed(_) => "Mount",
-            Self::Stale | Self::Fresh => "Refresh",
+            Self::MountFailed(_) | Self::Lost => "Mount",
+            Self::Stale | Self::Fresh | Self::Rotated => "Refresh",
+            Self::SwapExposed | Self::RegistrationFailed => "Start",
         }
     }
 
     fn event_type(self) -> EventType {
         match self {
-            Self::MountFailed(_) | Self::Stale => EventType::Warning,
-            Self::Fresh => EventType::Normal,
+            Self::MountFailed(_)
+            | Self::Stale
+            | Self::Lost
+            | Self::SwapExposed
+            | Self::RegistrationFailed => EventType::Warning,
+            Self::Fresh | Self::Rotated => EventType::Normal,
         }
     }
 }
@@ -109,9 +130,40 @@ impl Events {
 
     /// Tells `text` about the pod of `plan`, unless the same was told within ten minutes. Returns at once.
     pub(super) fn tell(&self, plan: &Plan, reason: Reason, text: &str) {
+        let regarding = ObjectReference {
+            api_version: Some(String::from("v1")),
+            kind: Some(String::from("Pod")),
+            namespace: Some(plan.key.namespace.clone()),
+            name: Some(plan.pod.name.clone()),
+            uid: Some(plan.pod.uid.clone()),
+            ..ObjectReference::default()
+        };
+        self.note(regarding, Some(&plan.key), reason, text);
+    }
+
+    /// Tells `text` about the node of this name, likewise.
+    pub(super) fn tell_of_node(&self, name: &str, reason: Reason, text: &str) {
+        let regarding = ObjectReference {
+            api_version: Some(String::from("v1")),
+            kind: Some(String::from("Node")),
+            name: Some(name.to_owned()),
+            // As kubelet does: what is shown with a node is found by it.
+            uid: Some(name.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.note(regarding, None, reason, text);
+    }
+
+    fn note(
+        &self,
+        regarding: ObjectReference,
+        content: Option<&ContentKey>,
+        reason: Reason,
+        text: &str,
+    ) {
         let key = Told {
-            pod_uid: plan.pod.uid.clone(),
-            key: plan.key.clone(),
+            uid: regarding.uid.clone().unwrap_or_default(),
+            key: content.cloned(),
             reason,
         };
         let now = Instant::now();
@@ -131,14 +183,6 @@ impl Events {
             }
             told.insert(key, now);
         }
-        let regarding = ObjectReference {
-            api_version: Some(String::from("v1")),
-            kind: Some(String::from("Pod")),
-            namespace: Some(plan.key.namespace.clone()),
-            name: Some(plan.pod.name.clone()),
-            uid: Some(plan.pod.uid.clone()),
-            ..ObjectReference::default()
-        };
         if self
             .queue
             .try_send(Note {

@@ -30,6 +30,8 @@ struct Follower<S: Source + 'static> {
     trouble: u64,
     is_refused: bool,
     is_stale: bool,
+    /// The stores of the object as seen last.
+    stores: String,
 }
 
 /// Follows `lease` on behalf of the volume of `plan`.
@@ -50,6 +52,7 @@ pub(super) fn follow<S: Source + 'static>(
         trouble: 0,
         is_refused: false,
         is_stale: false,
+        stores: String::new(),
     };
     stream::unfold(follower, |mut follower| async move {
         let update = follower.next().await?;
@@ -101,6 +104,7 @@ impl<S: Source + 'static> Follower<S> {
             .filter(|trouble| trouble.serial > self.trouble)
         {
             self.trouble = trouble.serial;
+            self.stores = snapshot.seen().map(Seen::stores).unwrap_or_default();
             if self.plan.layout.is_optional
                 && snapshot.content.is_none()
                 && matches!(snapshot.known, Known::Missing)
@@ -132,12 +136,22 @@ impl<S: Source + 'static> Follower<S> {
 
     fn stale(&mut self, failed: &Failed, age: Option<Duration>, trigger: Trigger) -> Update {
         self.is_stale = true;
-        let text = match age {
-            Some(age) => format!("files are {} s old: {}", age.as_secs(), failed.message),
-            None => format!("files stay as they are: {}", failed.message),
-        };
+        let text = stale_text(age, &self.stores, &failed.message);
         self.events.tell(&self.plan, Reason::Stale, &text);
         Update::Stale(failed.message.clone(), trigger)
+    }
+}
+
+/// Age, store and reason (csi.md 10).
+pub(super) fn stale_text(age: Option<Duration>, stores: &str, reason: &str) -> String {
+    let from = if stores.is_empty() {
+        String::new()
+    } else {
+        format!(", from {stores}")
+    };
+    match age {
+        Some(age) => format!("files are {} s old{from}: {reason}", age.as_secs()),
+        None => format!("files stay as they are{from}: {reason}"),
     }
 }
 

@@ -52,6 +52,8 @@ struct Refresher<S> {
     paced: Option<Refresh>,
     /// Why.
     trigger: Trigger,
+    /// What the provider was asked before is no answer to the next fetch: the end of the last one, or the change that it follows.
+    fresh_since: Option<Instant>,
     /// Failures in a row.
     failures: u32,
     /// Numbers contents and troubles.
@@ -151,6 +153,7 @@ impl<S: Source + 'static> Refresher<S> {
             due: None,
             paced: None,
             trigger: Trigger::Interval,
+            fresh_since: None,
             failures: 0,
             serial,
         };
@@ -214,6 +217,7 @@ impl<S: Source + 'static> Refresher<S> {
             self.next_refresh(&seen, now)
         } else {
             self.trigger = Trigger::Change;
+            self.fresh_since = Some(now);
             Some(now + DEBOUNCE)
         };
         self.entry
@@ -302,9 +306,11 @@ impl<S: Source + 'static> Refresher<S> {
         let entry = Arc::clone(&self.entry);
         let (began, began_on) = (Instant::now(), SystemTime::now());
         let trigger = std::mem::replace(&mut self.trigger, Trigger::Interval);
+        let fresh_since = self.fresh_since;
         let work = async move {
             let _place = registry.place(&entry).await;
-            let result = resolve::fetch(&registry.resolver, &entry.key, &seen.object).await;
+            let (resolver, key) = (&registry.resolver, &entry.key);
+            let result = resolve::fetch(resolver, key, &seen.object, fresh_since).await;
             Outcome {
                 revision: seen.revision,
                 trigger,
@@ -319,6 +325,7 @@ impl<S: Source + 'static> Refresher<S> {
     /// Takes in the result of a fetch and plans the next.
     fn finish(&mut self, outcome: Outcome) {
         self.serial += 1;
+        self.fresh_since = Some(Instant::now());
         let Outcome {
             revision,
             trigger,

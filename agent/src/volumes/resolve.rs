@@ -12,17 +12,31 @@ use latchkey_engine::ResolveError;
 use latchkey_engine::source::{Caller, FetchError, Source, Standing};
 use latchkey_engine::template::Renderer;
 use latchkey_secret::SecretData;
+use tokio::time::Instant;
 
 use super::attributes::ContentKey;
 use super::failure::{Failed, Patience, with_advice};
+use super::metrics::Metrics;
+use super::shared_reads::{Reader, SharedReads};
 
 /// Longest time of one fetch, all entries and retries of the source included.
 const TIMEOUT: Duration = Duration::from_secs(110);
 
 /// The engine and what it asks.
 pub(super) struct Resolver<S> {
-    pub(super) source: Arc<S>,
-    pub(super) renderer: Arc<Renderer>,
+    source: Arc<S>,
+    pub(super) reads: SharedReads<S>,
+    renderer: Arc<Renderer>,
+}
+
+impl<S: Source + 'static> Resolver<S> {
+    pub(super) fn new(source: Arc<S>, renderer: Arc<Renderer>, metrics: Metrics) -> Self {
+        Self {
+            reads: SharedReads::new(Arc::clone(&source), metrics),
+            source,
+            renderer,
+        }
+    }
 }
 
 /// What was fetched, and what it rests on.
@@ -64,18 +78,21 @@ fn caller_of(key: &ContentKey, object: &ExternalSecret) -> Caller {
     }
 }
 
-/// Fetches what `object` asks for and renders its template: the keys that its Secret would have.
+/// Fetches what `object` asks for and renders its template: the keys that its Secret would have. Takes no answer of a read that
+/// began before `fresh_since`.
 ///
 /// # Errors
 ///
 /// A [`Failed`] that names the object.
-pub(super) async fn fetch<S: Source>(
+pub(super) async fn fetch<S: Source + 'static>(
     resolver: &Resolver<S>,
     key: &ContentKey,
     object: &ExternalSecret,
+    fresh_since: Option<Instant>,
 ) -> Result<Fetched, Failed> {
     let caller = caller_of(key, object);
-    let work = AssertUnwindSafe(resolve(resolver, key, &caller, object)).catch_unwind();
+    let reader = resolver.reads.reader(fresh_since);
+    let work = AssertUnwindSafe(resolve(resolver, &reader, key, &caller, object)).catch_unwind();
     match tokio::time::timeout(TIMEOUT, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => {
@@ -100,8 +117,9 @@ pub(super) async fn fetch<S: Source>(
     }
 }
 
-async fn resolve<S: Source>(
+async fn resolve<S: Source + 'static>(
     resolver: &Resolver<S>,
+    source: &Reader<'_, S>,
     key: &ContentKey,
     caller: &Caller,
     object: &ExternalSecret,
@@ -121,7 +139,7 @@ async fn resolve<S: Source>(
         .map_err(|error| mistake(&error.to_string()))?;
     // Before the values: a store that changes meanwhile makes them count as old.
     let standing = standing(resolver, key, object).await.ok();
-    let (source, renderer) = (resolver.source.as_ref(), resolver.renderer.as_ref());
+    let renderer = resolver.renderer.as_ref();
     let now = Timestamp::now();
     let found = latchkey_engine::resolve_available(&object.spec, caller, source, renderer, now)
         .await

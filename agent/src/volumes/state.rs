@@ -18,6 +18,9 @@ use super::failure::{Failed, Patience, with_advice};
 /// commas (csi.md 9.3). Absent admits all, empty admits none.
 pub const ALLOWED_SERVICE_ACCOUNTS: &str = "latchkey.dev/allowed-service-accounts";
 
+/// Most names in an event (csi.md 10).
+const MAX_STORES: usize = 5;
+
 /// Tells two versions of an object apart as far as fetching is concerned: status and bookkeeping do not count
 /// (externalsecret.md 2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +146,22 @@ impl Seen {
         let interval = spec.refresh_interval().ok();
         let interval = interval.and_then(|interval| interval.positive());
         interval.map_or(Refresh::Never, Refresh::Every)
+    }
+
+    /// The stores that the object names, at most [`MAX_STORES`], as text.
+    pub(super) fn stores(&self) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for store in self.object.spec.store_refs() {
+            let name = format!("{}/{}", store.kind(), store.name());
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        if names.len() > MAX_STORES {
+            names.truncate(MAX_STORES);
+            names.push(String::from("others"));
+        }
+        names.join(", ")
     }
 
     /// Whether pods of this service account may mount the object.

@@ -25,8 +25,10 @@ mod freshness;
 mod inline;
 mod lanes;
 mod namespaces;
+mod operations;
 mod optional;
 mod panics;
+mod shared_reads;
 mod standing;
 mod templates;
 mod wishes;
@@ -137,6 +139,7 @@ struct Bench {
     source: Arc<MapSource>,
     shelf: Arc<Shelf>,
     notes: mpsc::Receiver<Note>,
+    metrics: Metrics,
     cancel: CancellationToken,
 }
 
@@ -151,16 +154,22 @@ impl Bench {
         let cancel = CancellationToken::new();
         let clock = Clock::starting_at(Duration::from_secs(1_000_000));
         let objects: Arc<dyn Objects> = shelf.clone();
+        let config = Config {
+            rotation_events: true,
+            node_name: String::from("n1"),
+            ..Config::default()
+        };
         let volumes = Volumes::assemble(
-            Resolver {
-                source: source.clone(),
-                renderer: Arc::new(Renderer::new(
+            Resolver::new(
+                source.clone(),
+                Arc::new(Renderer::new(
                     Settings::default(),
                     Arc::new(templates::ConfigMaps),
                 )),
-            },
+                config.metrics.clone(),
+            ),
             objects,
-            &Config::default(),
+            &config,
             events,
             clock,
             jitter,
@@ -171,6 +180,7 @@ impl Bench {
             source,
             shelf,
             notes,
+            metrics: config.metrics,
             cancel,
         }
     }
