@@ -19,6 +19,9 @@ mod digest;
 mod documented;
 mod error;
 pub mod events;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod layout;
 mod metrics;

@@ -250,7 +250,7 @@ fn check_capability(capability: VolumeCapability) -> Result<MountVolume, NodeErr
 }
 
 /// One `context=` option is allowed (csi.md 5.4). Flags are never echoed: CSI calls them possibly sensitive.
-fn check_mount_flags(flags: &[String]) -> Result<Option<String>, NodeError> {
+pub(crate) fn check_mount_flags(flags: &[String]) -> Result<Option<String>, NodeError> {
     let refused = || invalid("mount flags other than one SELinux context= are not supported");
     match flags {
         [] => Ok(None),
