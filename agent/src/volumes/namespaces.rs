@@ -1,7 +1,7 @@
 //! Whose pods may mount volumes: `--csi-allowed-namespaces` (csi.md 9.3).
 //!
 //! Names are compared by the plugin before anything else. Labels are looked at with each first mount, through a watch of that one
-//! namespace (RBAC: `get`, `list`, `watch` on namespaces); a volume that is mounted stays, whatever becomes of them (csi.md R3).
+//! namespace (RBAC: `list` and `watch` on namespaces); a volume that is mounted stays, whatever becomes of them (csi.md R3).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

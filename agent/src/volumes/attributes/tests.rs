@@ -25,6 +25,9 @@ fn plan_of_db(attributes: &[(&str, &str)]) -> Result<Plan, String> {
     plan(&[attributes, &[("externalSecret", "db")]].concat())
 }
 
+/// The page that users read.
+const PAGE: &str = include_str!("../../../../docs/volumes.md");
+
 const ONE_KEY: (&str, &str) = ("data", "[{secretKey: password, remoteRef: {key: db}}]");
 
 #[test]
@@ -329,4 +332,36 @@ fn a_refusal_quotes_at_most_64_bytes_of_a_value() {
     let refusal = plan(&[("externalSecret", &value)]).unwrap_err();
     assert_eq!(refusal.matches('\u{e9}').count(), 32);
     assert!(refusal.contains("..."));
+}
+
+#[test]
+fn the_page_lists_every_attribute_and_no_other() {
+    let (_, section) = PAGE.split_once("\n## Attributes\n").unwrap();
+    let (table, _) = section.split_once("\n\n**").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    assert_eq!(listed, KEYS);
+}
+
+#[test]
+fn the_examples_of_the_page_are_accepted() {
+    let blocks = PAGE.split("```yaml\n").skip(1);
+    let texts = blocks.filter_map(|block| block.split("```").next());
+    let mut seen = 0;
+    for text in texts.flat_map(|text| text.split("\n---\n")) {
+        let manifest: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+        let in_pod = manifest.pointer("/spec/volumes/0/csi/volumeAttributes");
+        let Some(attributes) = in_pod.or_else(|| manifest.get("volumeAttributes")) else {
+            continue;
+        };
+        let attributes = serde_json::from_value(attributes.clone()).unwrap();
+        let request = VolumeRequest {
+            attributes,
+            ..request(&[])
+        };
+        let plan = Plan::try_new(&request, &Rules::default()).unwrap();
+        assert_eq!(plan.forbidden, None, "{text}");
+        seen += 1;
+    }
+    assert_eq!(seen, 2);
 }
