@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::cli::conformance::ConformanceArgs;
 use crate::cli::node::NodeArgs;
 use crate::cli::template::TemplateArgs;
+use crate::files::FilesArgs;
 use crate::namespaces::MOST_NAMESPACES;
 use crate::volumes::namespaces::AllowedNamespaces;
 
@@ -32,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Runs the agent in a Kubernetes cluster until it is told to stop.
     Agent(Box<AgentArgs>),
+    /// Keeps external secrets in directories of this machine, without Kubernetes.
+    Files(Box<FilesArgs>),
     /// Renders templates offline, from files, as the agent would.
     Template(Box<TemplateArgs>),
     /// Checks that a provider server keeps the contract.
@@ -379,7 +382,7 @@ pub(crate) fn absolute_path(value: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn positive_duration(value: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(value: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration = value.parse().map_err(|error| format!("{error}"))?;
     if parsed.is_negative() || Duration::from(parsed).is_zero() {
         return Err(String::from("must be longer than zero"));

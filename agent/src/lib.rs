@@ -12,6 +12,7 @@ mod complaints;
 mod documented;
 #[cfg(test)]
 mod exposition;
+pub mod files;
 pub mod generators;
 pub mod leader;
 pub mod logging;

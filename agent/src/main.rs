@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use latchkey::args::{self, AgentArgs, Cli, Command};
 use latchkey::cli::{conformance, node, template};
-use latchkey::{logging, runtime};
+use latchkey::{files, logging, runtime};
 
 /// Exit code for a wrong configuration, as in sysexits(3).
 const EX_USAGE: u8 = 64;
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Agent(args) => run_agent(*args),
+        Command::Files(args) => files::run(*args),
         Command::Template(args) => template::run(*args),
         Command::Conformance(args) => conformance::run(*args),
         Command::Node(args) => node::run(*args),

@@ -150,6 +150,29 @@ impl<S: Source + 'static> Volumes<S> {
         volumes
     }
 
+    /// A backend over objects that are in no cluster ([`crate::files`]). Nobody reads its events: what happens is logged.
+    ///
+    /// Must be called within a Tokio runtime.
+    #[must_use]
+    pub fn standalone(
+        objects: Arc<dyn Objects>,
+        source: Arc<S>,
+        renderer: Arc<Renderer>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let (events, _) = Events::channel();
+        let config = Config::default();
+        Self::assemble(
+            Resolver::new(source, renderer, config.metrics.clone()),
+            objects,
+            &config,
+            events,
+            Clock::new(),
+            rand::random,
+            cancel,
+        )
+    }
+
     fn assemble(
         resolver: Resolver<S>,
         objects: Arc<dyn Objects>,

@@ -6,6 +6,8 @@
 //! sockets. A publish is checked (`publish`), becomes a command to the task of its target (`volumes`), which asks the backend for
 //! content, makes files of it (`layout`) in a tmpfs that nobody sees (`mount`), remembers the volume on disk (`state`) and attaches
 //! it. From then on the task follows the backend's updates until the unpublish.
+//!
+//! [`directory`] shows the same layout in a directory of the machine, without kubelet.
 
 pub mod backend;
 mod blocking;
@@ -14,6 +16,7 @@ pub mod config;
 #[cfg(test)]
 mod conformance;
 mod digest;
+pub mod directory;
 #[cfg(test)]
 #[path = "../../tests/documented.rs"]
 mod documented;

@@ -37,7 +37,7 @@ pub(crate) const SOURCE: &str = "latchkey";
 /// Most mounts stacked on one target that an unpublish takes away.
 const MAX_STACKED: usize = 16;
 
-const ATTRIBUTES: MountFlags = MountFlags::NOSUID
+pub(crate) const ATTRIBUTES: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
 

@@ -26,6 +26,7 @@ use latchkey_csi::backend::{Refusal, VolumeRequest, VolumeSettings};
 
 pub use self::freshness::{Refresh, StartPolicy};
 use self::items::Item;
+pub(crate) use self::scalars::{is_dns1123_subdomain, parse_mode};
 pub use self::subject::{ContentKey, Inline, Subject};
 
 /// Attribute that names the ExternalSecret, in the pod's own namespace.
@@ -428,7 +429,7 @@ fn nearest(key: &str) -> Option<&'static str> {
 const MAX_KEY_LENGTH: usize = 15;
 
 /// Levenshtein distance over bytes.
-fn distance(left: &str, right: &str) -> usize {
+pub(crate) fn distance(left: &str, right: &str) -> usize {
     let right = right.as_bytes();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (at, byte) in left.bytes().enumerate() {
@@ -444,7 +445,7 @@ fn distance(left: &str, right: &str) -> usize {
 }
 
 /// `text` in quotes, escaped, cut to [`SHOWN_VALUE_BYTES`].
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut end = text.len().min(SHOWN_VALUE_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;

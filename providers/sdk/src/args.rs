@@ -32,6 +32,10 @@ pub struct ServerArgs {
     /// Kubeconfig file; by default KUBECONFIG or the identity of the pod
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
+    /// Directory of manifests that are read in place of a Kubernetes cluster: the objects that configure stores, and the Secrets
+    /// and ConfigMaps that they refer to
+    #[arg(long, env = "LATCHKEY_OBJECTS_DIR", conflicts_with = "kubeconfig")]
+    pub objects: Option<PathBuf>,
     /// Namespaces whose credentials this server may read; empty leaves the limit to RBAC
     #[arg(long, env = "LATCHKEY_CREDENTIAL_NAMESPACES", value_delimiter = ',')]
     pub credential_namespaces: Vec<String>,

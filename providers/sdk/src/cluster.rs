@@ -5,11 +5,16 @@
 //!
 //! Every failure has a class of its own and none of them is "secret not found": a deleted credential must never look like a
 //! deleted secret (P-04).
+//!
+//! Where there is no Kubernetes, the same objects are manifests in a directory ([`Cluster::of_manifests`]); that place has no
+//! tokens of service accounts.
 
+mod manifests;
 mod watch;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,12 +80,23 @@ pub struct ServiceAccountToken {
     pub expires_at: Option<i64>,
 }
 
-/// Access to the cluster with the server's own identity.
+/// Access to the cluster with the server's own identity, or to manifests in its place.
 #[derive(Clone)]
 pub struct Cluster {
-    client: Client,
+    place: Place,
     credential_namespaces: Arc<BTreeSet<String>>,
-    watches: Arc<watch::Watches>,
+}
+
+/// Where objects are.
+#[derive(Clone)]
+enum Place {
+    /// At the API server.
+    Api {
+        client: Client,
+        watches: Arc<watch::Watches>,
+    },
+    /// In files.
+    Manifests(manifests::Manifests),
 }
 
 // === impl selectors ===
@@ -123,10 +139,31 @@ impl Cluster {
     #[must_use]
     pub fn new(client: Client, credential_namespaces: impl IntoIterator<Item = String>) -> Self {
         Self {
-            client,
+            place: Place::Api {
+                client,
+                watches: Arc::default(),
+            },
             credential_namespaces: Arc::new(credential_namespaces.into_iter().collect()),
-            watches: Arc::default(),
         }
+    }
+
+    /// Reads the manifests of a directory (`*.yaml`, `*.yml`, `*.json`) in place of a cluster. Each file may hold several objects.
+    /// A change takes effect with the next request.
+    ///
+    /// A file counts only if it and the directory belong to root or to the user of this process and nobody else may write them;
+    /// one that holds a Secret must not be readable for others either.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read, or others may write it; the text names it.
+    pub fn of_manifests(
+        directory: PathBuf,
+        credential_namespaces: impl IntoIterator<Item = String>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            place: Place::Manifests(manifests::Manifests::open(directory)?),
+            credential_namespaces: Arc::new(credential_namespaces.into_iter().collect()),
+        })
     }
 
     /// Reads the resource that configures the store of a request, from a watched copy where there is one. A change takes the
@@ -149,9 +186,8 @@ impl Cluster {
             + 'static,
     {
         let reference = context.provider();
-        if let Some(found) =
-            self.watches
-                .find::<K>(&self.client, &reference.namespace, &reference.name)
+        if let Place::Api { client, watches } = &self.place
+            && let Some(found) = watches.find::<K>(client, &reference.namespace, &reference.name)
         {
             return Ok(found);
         }
@@ -160,10 +196,27 @@ impl Cluster {
             namespace: &reference.namespace,
             name: &reference.name,
         };
-        let api: Api<K> = Api::namespaced(self.client.clone(), &reference.namespace);
-        get(&api, object, ErrorClass::ConfigNotFound)
+        self.get::<K>(object, ErrorClass::ConfigNotFound)
             .await
             .map(Arc::new)
+    }
+
+    async fn get<K>(&self, object: Object<'_>, missing: ErrorClass) -> Result<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+    {
+        match &self.place {
+            Place::Api { client, .. } => {
+                let api: Api<K> = Api::namespaced(client.clone(), object.namespace);
+                get(&api, object, missing).await
+            }
+            Place::Manifests(manifests) => manifests.get(object, missing).await,
+        }
     }
 
     /// Reads one key of a Secret.
@@ -184,8 +237,9 @@ impl Cluster {
             namespace,
             name: selector.name,
         };
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let mut secret = get(&api, object, ErrorClass::CredentialsNotFound).await?;
+        let mut secret = self
+            .get::<Secret>(object, ErrorClass::CredentialsNotFound)
+            .await?;
         let value = secret
             .data
             .as_mut()
@@ -216,8 +270,9 @@ impl Cluster {
             namespace,
             name: selector.name,
         };
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let mut map = get(&api, object, ErrorClass::CredentialsNotFound).await?;
+        let mut map = self
+            .get::<ConfigMap>(object, ErrorClass::CredentialsNotFound)
+            .await?;
         let text = map
             .data
             .as_mut()
@@ -276,7 +331,12 @@ impl Cluster {
             },
             ..TokenRequest::default()
         };
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let Place::Api { client, .. } = &self.place else {
+            return Err(ProviderError::invalid_config(format!(
+                "there are no tokens of {object} without Kubernetes: refer to a Secret instead"
+            )));
+        };
+        let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
         let parameters = PostParams::default();
         let answer = bounded(object, ErrorClass::CredentialsNotFound, async {
             api.create_token_request(object.name, &parameters, &request)

@@ -58,6 +58,9 @@ pub enum ServerError {
     /// There is no usable Kubernetes configuration.
     #[error("failed to read the Kubernetes configuration")]
     Configuration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The directory of manifests cannot be used.
+    #[error("failed to read the directory of --objects")]
+    Objects(#[source] std::io::Error),
     /// A signal handler cannot be installed, or the runtime cannot be started.
     #[error("failed to start the process")]
     Process(#[source] std::io::Error),
@@ -140,10 +143,10 @@ async fn serve_with_args<P: Provider>(
 ) -> Result<(), ServerError> {
     let admin = listen(args.admin_address).await?;
     let grpc = listen(args.listen_address).await?;
-    let client = kube_client(&args).await?;
+    let cluster = cluster(&args).await?;
     let mut registry = Registry::default();
     let context = ServerContext {
-        cluster: Cluster::new(client, args.credential_namespaces.iter().cloned()),
+        cluster,
         metrics: Metrics::register(&mut registry),
         args,
         stop: stop.clone(),
@@ -175,6 +178,17 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| ServerError::Listen { address, source })
+}
+
+/// The objects of the cluster, or those of a directory.
+async fn cluster(args: &ServerArgs) -> Result<Cluster, ServerError> {
+    let namespaces = args.credential_namespaces.iter().cloned();
+    match &args.objects {
+        Some(directory) => {
+            Cluster::of_manifests(directory.clone(), namespaces).map_err(ServerError::Objects)
+        }
+        None => Ok(Cluster::new(kube_client(args).await?, namespaces)),
+    }
 }
 
 async fn kube_client(args: &ServerArgs) -> Result<kube::Client, ServerError> {

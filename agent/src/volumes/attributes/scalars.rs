@@ -22,7 +22,7 @@ const MAX_ID: u32 = u32::MAX - 1;
 /// # Errors
 ///
 /// The broken rule, as the end of a sentence that begins with the attribute's name.
-pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3);
     let decimal_looking = |text: &str| {
         text.len() == 3
@@ -55,7 +55,7 @@ pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
 }
 
 /// Whether `name` may be the name of a Kubernetes object: DNS-1123 subdomain, at most 253 bytes.
-pub(super) fn is_dns1123_subdomain(name: &str) -> bool {
+pub(crate) fn is_dns1123_subdomain(name: &str) -> bool {
     let label = |label: &str| {
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         !label.is_empty()
