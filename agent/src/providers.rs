@@ -6,8 +6,8 @@
 //!
 //! RBAC of the role `sync`: `get` on Secrets (clients' certificates of stores, upstream's shared one), `get`, `list`, `watch` on
 //! the one Secret with the agent's own identity, and `create` on `serviceaccounts/token` of the accounts that the administrator
-//! lists, for stores with `auth.serviceAccountRef` ([`Tokens`]). The role `node` needs none: its identities are mounted files, and
-//! it mints no tokens.
+//! lists, for stores with `auth.serviceAccountRef` ([`Tokens`]). The role `node` needs none: its identities are mounted files, it mints
+//! no tokens, and those of pods ([`PodTokens`]) come from kubelet.
 
 mod breaker;
 mod client;
@@ -15,6 +15,7 @@ mod error;
 mod identities;
 mod metrics;
 mod own;
+mod pods;
 mod pool;
 mod retry;
 mod source;
@@ -31,6 +32,7 @@ pub use error::{CallError, Cause, Method};
 pub use identities::{Identities, IdentityProblem};
 pub use metrics::ProviderMetrics;
 pub use own::OwnIdentity;
+pub use pods::{NoProof, PodTokens, PodVolume};
 pub use pool::{Pool, PoolSettings};
 pub use retry::RetryPolicy;
 pub use source::{ProviderSource, Providers, Unreachable};

@@ -3,6 +3,7 @@
 //! Everything is started here and joined here: a part that ends although it should live ends the process with a reason, and a
 //! signal ends all parts within [`DRAIN`].
 
+mod driver;
 mod node;
 mod sync;
 

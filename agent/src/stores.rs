@@ -20,6 +20,7 @@
 
 mod accounts;
 mod cache;
+mod callers;
 pub mod conditions;
 mod hosts;
 mod model;
@@ -32,6 +33,7 @@ pub mod wire;
 
 pub use accounts::TokenSource;
 pub use cache::{CachedReader, StoreCache};
+pub use callers::{CALLER_AUDIENCE, CALLER_IDENTITY, CallerAnnotations};
 pub use hosts::AllowedHosts;
 #[cfg(test)]
 pub(crate) use model::fixtures;

@@ -42,8 +42,8 @@ use kube::Client;
 use kube::core::Selector;
 use kube::runtime::events::Recorder;
 use latchkey_csi::backend::{
-    Backend, Description, Failure, FailureClass, FileSet, Refusal, Update, VolumeRequest,
-    VolumeSettings,
+    Backend, Description, Failure, FailureClass, FileSet, Refusal, ServiceAccountTokens, Update,
+    VolumeRequest, VolumeSettings,
 };
 use latchkey_engine::source::Source;
 use latchkey_engine::template::Renderer;
@@ -59,10 +59,11 @@ use self::failure::{Failed, Patience};
 use self::metrics::Saved;
 use self::namespaces::{Gate, NamespaceLabels};
 use self::objects::{KubeObjects, Objects};
-use self::registry::Registry;
+use self::registry::{Lease, Registry};
 use self::resolve::Resolver;
 use self::schedule::Clock;
 use self::state::{Content, Patient, Snapshot, Verdict};
+use crate::providers::PodTokens;
 
 /// Settings of [`Volumes`].
 #[derive(Clone, Debug)]
@@ -120,7 +121,8 @@ impl<S> Clone for Volumes<S> {
 }
 
 impl<S: Source + 'static> Volumes<S> {
-    /// A backend that watches through `client`, fetches from `source` and writes events with `recorder`, until `cancel`.
+    /// A backend that watches through `client`, fetches from `source` and writes events with `recorder`, until `cancel`. It keeps
+    /// in `pods` what kubelet hands over; `source` shows it to the stores that ask for it.
     ///
     /// Must be called within a Tokio runtime.
     #[must_use]
@@ -128,6 +130,7 @@ impl<S: Source + 'static> Volumes<S> {
         client: Client,
         source: Arc<S>,
         renderer: Arc<Renderer>,
+        pods: Arc<PodTokens>,
         config: Config,
         recorder: Recorder,
         cancel: CancellationToken,
@@ -135,7 +138,7 @@ impl<S: Source + 'static> Volumes<S> {
         let (events, notes) = Events::channel();
         let objects = Arc::new(KubeObjects::new(client));
         let volumes = Self::assemble(
-            Resolver::new(source, renderer, config.metrics.clone()),
+            Resolver::new(source, renderer, pods, config.metrics.clone()),
             objects,
             &config,
             events,
@@ -163,7 +166,13 @@ impl<S: Source + 'static> Volumes<S> {
         let (events, _) = Events::channel();
         let config = Config::default();
         Self::assemble(
-            Resolver::new(source, renderer, config.metrics.clone()),
+            // There are no pods, so that nothing is kept here.
+            Resolver::new(
+                source,
+                renderer,
+                Arc::new(PodTokens::new("")),
+                config.metrics.clone(),
+            ),
             objects,
             &config,
             events,
@@ -221,15 +230,24 @@ impl<S: Source + 'static> Volumes<S> {
             missing_until: since + self.config.missing_wait,
             deadline,
         };
-        let lease = self.registry.acquire(&plan.key, plan.refresh);
+        let mut scope = self.registry.first_scope(plan);
+        let mut lease = self.registry.acquire(&plan.key_as(scope), plan.refresh);
         let mut state = lease.state();
-        let _demand = lease.demand();
+        let mut _demand = lease.demand();
         loop {
             let snapshot = state.borrow_and_update().clone().seen_by(plan);
+            if let Some(wanted) = snapshot.wanted(scope) {
+                self.check_identity(plan)?;
+                scope = wanted;
+                lease = self.registry.acquire(&plan.key_as(scope), plan.refresh);
+                state = lease.state();
+                _demand = lease.demand();
+                continue;
+            }
             match snapshot.verdict(plan, times, Instant::now()) {
                 Verdict::Serve(content) => {
                     // What was fetched for this very mount was asked of the stores a moment ago.
-                    if content.fetched < since && !self.stands(plan, &snapshot, &content).await {
+                    if content.fetched < since && !self.stands(&lease, &snapshot, &content).await {
                         lease.doubt(&content);
                         continue;
                     }
@@ -275,12 +293,47 @@ impl<S: Source + 'static> Volumes<S> {
     }
 
     /// Whether the stores that kept content came from are what they were, and still admit the pod's namespace (SB-26).
-    async fn stands(&self, plan: &Plan, snapshot: &Snapshot, content: &Content) -> bool {
+    async fn stands(&self, lease: &Lease<S>, snapshot: &Snapshot, content: &Content) -> bool {
         let (Some(seen), Some(before)) = (snapshot.seen(), &content.standing) else {
             return false;
         };
-        let now = resolve::standing(&self.registry.resolver, &plan.key, &seen.object).await;
+        let now = resolve::standing(&self.registry.resolver, lease.key(), &seen.object).await;
         now.is_ok_and(|now| now == *before)
+    }
+
+    /// Whether the pod has what proves its identity to stores that are read under it.
+    fn check_identity(&self, plan: &Plan) -> Result<(), Failed> {
+        if self.pods().has(&plan.pod.uid, None) {
+            return Ok(());
+        }
+        let text = format!(
+            "{} is read under the identity of its pod, and kubelet handed over no token of service account {}; set chart value \
+             node.tokenRequests",
+            plan.key, plan.pod.service_account
+        );
+        Err(Failed::new(
+            FailureClass::FailedPrecondition,
+            Patience::Never,
+            text,
+        ))
+    }
+
+    /// An audience that the volume names must be one of those that kubelet makes tokens for (csi.md 8).
+    fn check_audience(&self, plan: &Plan) -> Result<(), Failed> {
+        match &plan.audience {
+            Some(audience) if !self.pods().has(&plan.pod.uid, Some(audience)) => Err(Failed::new(
+                FailureClass::FailedPrecondition,
+                Patience::Never,
+                format!(
+                    "attribute audience: kubelet hands over no token for {audience:?}; add it to chart value node.tokenRequests"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn pods(&self) -> &PodTokens {
+        &self.registry.resolver.pods
     }
 }
 
@@ -295,26 +348,37 @@ impl<S: Source + 'static> Backend for Volumes<S> {
         plan.settings
     }
 
+    fn tokens(&self, plan: &Plan, tokens: &ServiceAccountTokens) {
+        self.pods().keep(&plan.volume(), tokens);
+        for entry in self.registry.entries_of(plan) {
+            if entry.key.caller.is_some() {
+                entry.hasten();
+            }
+        }
+    }
+
     async fn first(&self, plan: &Plan, deadline: Instant) -> Result<FileSet, Failure> {
-        self.wait_for_content(plan, deadline)
-            .await
-            .map_err(|failed| {
-                self.events
-                    .tell(plan, Reason::MountFailed(failed.class), &failed.message);
-                failed.to_failure()
-            })
+        let result = match self.check_audience(plan) {
+            Ok(()) => self.wait_for_content(plan, deadline).await,
+            Err(failed) => Err(failed),
+        };
+        result.map_err(|failed| {
+            self.events
+                .tell(plan, Reason::MountFailed(failed.class), &failed.message);
+            failed.to_failure()
+        })
     }
 
     fn subscribe(&self, plan: &Plan) -> BoxStream<'static, Update> {
         follow::follow(
-            self.registry.acquire(&plan.key, plan.refresh),
+            Arc::clone(&self.registry),
             plan.clone(),
             self.events.clone(),
         )
     }
 
     fn describe(&self, plan: &Plan) -> Description {
-        let entry = self.registry.find(&plan.key);
+        let entry = self.registry.entries_of(plan).into_iter().next();
         let due = entry.as_ref().and_then(|entry| entry.due());
         let trouble = entry.as_ref().and_then(|entry| {
             let state = entry.state.borrow();
@@ -328,9 +392,13 @@ impl<S: Source + 'static> Backend for Volumes<S> {
     }
 
     fn republished(&self, plan: &Plan) {
-        if let Some(entry) = self.registry.find(&plan.key) {
+        for entry in self.registry.entries_of(plan) {
             entry.wake.notify_one();
         }
+    }
+
+    fn released(&self, plan: &Plan) {
+        self.pods().release(&plan.volume());
     }
 }
 

@@ -106,6 +106,13 @@ impl ServiceAccountTokens {
     }
 }
 
+/// Tokens by their audience.
+impl FromIterator<(String, ServiceAccountToken)> for ServiceAccountTokens {
+    fn from_iter<I: IntoIterator<Item = (String, ServiceAccountToken)>>(tokens: I) -> Self {
+        Self(tokens.into_iter().collect())
+    }
+}
+
 impl fmt::Debug for ServiceAccountTokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "ServiceAccountTokens({})", self.0.len())

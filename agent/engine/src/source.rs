@@ -17,6 +17,40 @@ pub struct Caller {
     pub name: String,
     /// UID of the ExternalSecret.
     pub uid: String,
+    /// For whose pods the values are, where that matters; `None` if they are for everybody who may read the object.
+    pub pod: Option<PodCaller>,
+}
+
+/// The identity of pods under which values are fetched (csi.md 9.2). Whatever is fetched under one is for nobody else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PodCaller {
+    /// Service account of the pods, in the namespace of the ExternalSecret.
+    pub service_account: String,
+    /// UID of the one pod that the values are for; `None` for all pods of the service account.
+    pub pod_uid: Option<String>,
+    /// Audience of the token, if the volume names one.
+    pub audience: Option<String>,
+}
+
+/// Under whose identity a store is read. What is later in the order is shared by fewer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallerScope {
+    /// The store's own: all callers see the same values.
+    #[default]
+    Store,
+    /// That of the pod's service account.
+    ServiceAccount,
+    /// That of the pod alone.
+    Pod,
+}
+
+/// What a store wants to know of the pod that its values are for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CallerNeeds {
+    /// Under whose identity it is read.
+    pub scope: CallerScope,
+    /// Audience of the token that it wants to see, if it names one.
+    pub audience: Option<String>,
 }
 
 /// A way to fetch values. The agent implements it over gRPC; tests implement it over a map.
@@ -112,9 +146,44 @@ pub trait Source: Send + Sync {
     }
 }
 
-/// What values rest on: UID and generation of each store, in the order of the question.
+/// What values rest on: the mark of each store, in the order of the question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing(pub Vec<(String, Option<i64>)>);
+pub struct Standing(pub Vec<StoreMark>);
+
+/// One store at one moment, as far as values depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreMark {
+    /// UID of the object.
+    pub uid: String,
+    /// Its `metadata.generation`.
+    pub generation: Option<i64>,
+    /// What it wants to know of pods; an annotation says so, which no generation counts.
+    pub caller: CallerNeeds,
+}
+
+// === impl PodCaller ===
+
+impl PodCaller {
+    /// By how many such values may be shared.
+    #[must_use]
+    pub const fn scope(&self) -> CallerScope {
+        match self.pod_uid {
+            Some(_) => CallerScope::Pod,
+            None => CallerScope::ServiceAccount,
+        }
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// The narrowest scope that one of the stores wants.
+    #[must_use]
+    pub fn caller_scope(&self) -> CallerScope {
+        let scopes = self.0.iter().map(|mark| mark.caller.scope);
+        scopes.max().unwrap_or_default()
+    }
+}
 
 /// What a generator made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -209,6 +278,12 @@ pub enum FailureClass {
     Configuration,
     /// The provider refused the credentials (UNAUTHENTICATED, PERMISSION_DENIED).
     Unauthorized,
+    /// The store is read under the identity of a pod, and nobody speaks for one here.
+    PodOnly,
+    /// The store wants a token of the pod and there is none at the moment; kubelet brings the next one by itself.
+    NoToken,
+    /// The provider or its backend refused the pod, whose identity was shown (PERMISSION_DENIED).
+    CallerRefused,
     /// The provider cannot be reached or asks to wait; trying again helps.
     Unavailable,
     /// The deadline passed.

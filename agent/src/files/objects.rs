@@ -20,7 +20,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
 use super::config::{self, Config, Provider};
-use crate::providers::{Identities, OwnIdentity, Pool, ProviderSource, Providers, Tokens};
+use crate::providers::{
+    Identities, OwnIdentity, PodTokens, Pool, ProviderSource, Providers, Tokens,
+};
 use crate::stores::{ReadError, Store, StoreKey, StoreReader};
 use crate::volumes::objects::{ObjectKey, Objects, Sight};
 
@@ -157,6 +159,7 @@ impl Sources {
             source: ProviderSource::for_volumes(
                 Arc::new(One(Arc::clone(&store))),
                 Arc::new(providers),
+                Arc::new(PodTokens::new("")),
             ),
             store,
             _following: stop.drop_guard(),

@@ -19,6 +19,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::breaker::BreakerState;
 use super::error::{CallError, Cause, Method};
+use super::pods::CallerProof;
 use super::pool::Pooled;
 use super::retry::RetryPolicy;
 use super::text::sanitise;
@@ -42,6 +43,8 @@ pub struct Client {
     retry: RetryPolicy,
     /// The token that accompanies every call, if the store names one.
     bearer: Option<Bearer>,
+    /// The pod that the values are for, if the store is read under its identity.
+    caller: Option<CallerProof>,
 }
 
 /// What a provider says about its configuration object.
@@ -89,7 +92,22 @@ impl Client {
             timeout,
             retry,
             bearer,
+            caller: None,
         }
+    }
+
+    /// Shows whose pod the values are for (provider-protocol.md 13.3).
+    #[must_use]
+    pub(crate) fn on_behalf_of(self, caller: CallerProof) -> Self {
+        Self {
+            caller: Some(caller),
+            ..self
+        }
+    }
+
+    /// Whether a pod's identity is shown.
+    pub(crate) const fn has_caller(&self) -> bool {
+        self.caller.is_some()
     }
 
     /// Reads one value.
@@ -439,8 +457,11 @@ impl Client {
         }
     }
 
-    /// Adds the token, if the store names one. The connection sends nothing before it knows the provider (SB-28, SB-29).
+    /// Adds the tokens that the store wants. The connection sends nothing before it knows the provider (SB-28, SB-29).
     async fn sign<Q>(&self, method: Method, request: &mut Request<Q>) -> Result<(), CallError> {
+        if let Some(caller) = &self.caller {
+            caller.sign(request.metadata_mut());
+        }
         let Some(bearer) = &self.bearer else {
             return Ok(());
         };

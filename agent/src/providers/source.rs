@@ -1,26 +1,30 @@
 //! The engine's way to values.
 
+mod identity;
+mod request;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use latchkey_crds::external_secret::{
-    ConversionStrategy, Find, GeneratorRef, RemoteRef, SecretStoreRef, StoreApi, StoreKind,
-};
+use latchkey_crds::external_secret::{Find, GeneratorRef, RemoteRef, SecretStoreRef};
 use latchkey_crds::secret_store::{AuthenticationScope, Capabilities};
 use latchkey_engine::source::{
     Caller, FailureClass, FetchError, GenerateError, Generated, GeneratedState, Source, Standing,
+    StoreMark,
 };
-use latchkey_proto::provider::v1::{ExternalSecretDataRemoteRef, ExternalSecretFind, FindName};
 use latchkey_secret::{SecretData, SecretValue};
+use tonic::Code;
 
+use self::request::{could_not_get, failed, find_of, key_of, noun, remote_of};
 use super::client::Client;
 use super::error::{CallError, Cause};
 use super::identities::{Identities, IdentityProblem};
+use super::pods::PodTokens;
 use super::pool::{AuthMode, Pool};
 use super::retry::RetryPolicy;
 use super::tokens::{TokenProblem, Tokens};
 use crate::stores::wire::{self, Target};
-use crate::stores::{Policy, ReadError, Store, StoreKey, StoreReader, Usable, conditions};
+use crate::stores::{Policy, Store, StoreKey, StoreReader, Usable, conditions};
 
 /// What it takes to call the provider of a store. Shared by fetches and validation.
 pub struct Providers {
@@ -43,6 +47,8 @@ pub struct ProviderSource<R> {
     providers: Arc<Providers>,
     /// Whether stores may name a ServiceAccount whose token accompanies their calls.
     has_tokens: bool,
+    /// The tokens of the pods on this node, where stores may be read under their identity.
+    pods: Option<Arc<PodTokens>>,
 }
 
 /// What is asked, and whether the provider's object for it is the caller's own.
@@ -105,15 +111,19 @@ impl<R: StoreReader> ProviderSource<R> {
             reader,
             providers,
             has_tokens: true,
+            pods: None,
         }
     }
 
     /// Fetches for volumes: what a node mounts never rests on a token that the agent would have to mint, so that it does not
     /// matter whether the node's identity is the sync role's too. Stores that name a ServiceAccount are refused.
+    ///
+    /// Stores that ask for the identity of the pod are shown a token of `pods`.
     #[must_use]
-    pub fn for_volumes(reader: Arc<R>, providers: Arc<Providers>) -> Self {
+    pub fn for_volumes(reader: Arc<R>, providers: Arc<Providers>, pods: Arc<PodTokens>) -> Self {
         Self {
             has_tokens: false,
+            pods: Some(pods),
             ..Self::new(reader, providers)
         }
     }
@@ -153,7 +163,12 @@ impl<R: StoreReader> ProviderSource<R> {
                 format!("{key} is write-only"),
             ));
         }
+        let proof = self.proof(caller, key, &usable.caller)?;
         let client = self.client(key, &usable).await?;
+        let client = match proof {
+            Some(proof) => client.on_behalf_of(proof),
+            None => client,
+        };
         Ok((store, client))
     }
 
@@ -274,7 +289,7 @@ impl<R: StoreReader> Source for ProviderSource<R> {
     ) -> Result<SecretValue, FetchError> {
         let (client, target) = self.prepare(caller, store).await?;
         let answer = client.get_secret(&target.wire, remote_of(remote)).await;
-        answer.map_err(|error| target.located(error))
+        answer.map_err(|error| target.located(error, &client))
     }
 
     async fn secret_map(
@@ -285,7 +300,7 @@ impl<R: StoreReader> Source for ProviderSource<R> {
     ) -> Result<SecretData, FetchError> {
         let (client, target) = self.prepare(caller, store).await?;
         let answer = client.get_secret_map(&target.wire, remote_of(remote)).await;
-        answer.map_err(|error| target.located(error))
+        answer.map_err(|error| target.located(error, &client))
     }
 
     async fn find(
@@ -296,7 +311,7 @@ impl<R: StoreReader> Source for ProviderSource<R> {
     ) -> Result<SecretData, FetchError> {
         let (client, target) = self.prepare(caller, store).await?;
         let answer = client.get_all_secrets(&target.wire, find_of(find)).await;
-        answer.map_err(|error| target.located(error))
+        answer.map_err(|error| target.located(error, &client))
     }
 
     /// Readiness does not count: a value that was fetched a while ago is no worse for the provider being away now.
@@ -308,8 +323,12 @@ impl<R: StoreReader> Source for ProviderSource<R> {
         let mut marks = Vec::with_capacity(stores.len());
         for reference in stores {
             let key = key_of(caller, reference)?;
-            let (store, _) = self.admitted(caller, &key).await?;
-            marks.push((store.uid.clone(), store.generation));
+            let (store, usable) = self.admitted(caller, &key).await?;
+            marks.push(StoreMark {
+                uid: store.uid.clone(),
+                generation: store.generation,
+                caller: usable.caller,
+            });
         }
         Ok(Standing(marks))
     }
@@ -333,11 +352,28 @@ impl<R: StoreReader> Source for ProviderSource<R> {
 impl Aim {
     /// Where each tenant has an object of its own, the error must say which one was meant: there is no other to fall back to
     /// (P-NS-1, SB-12).
-    fn located(&self, error: CallError) -> FetchError {
+    ///
+    /// A refusal of the pod whose identity was shown is told from one of the store's own credentials.
+    fn located(&self, error: CallError, client: &Client) -> FetchError {
+        let is_refused = client.has_caller()
+            && matches!(
+                error.cause,
+                Cause::Status {
+                    code: Code::PermissionDenied,
+                    ..
+                }
+            );
         let is_about_object = matches!(
             error.class(),
             FailureClass::Configuration | FailureClass::Provider | FailureClass::Unauthorized
         ) && error.cause != Cause::NoSecret;
+        let refused = |class| {
+            if is_refused {
+                FailureClass::CallerRefused
+            } else {
+                class
+            }
+        };
         match FetchError::from(error) {
             FetchError::Failed {
                 class,
@@ -350,115 +386,21 @@ impl Aim {
                     object.kind, object.name, object.namespace
                 );
                 FetchError::Failed {
-                    class,
+                    class: refused(class),
                     message,
                     retry_after,
                 }
             }
-            other => other,
+            FetchError::Failed {
+                class,
+                message,
+                retry_after,
+            } => FetchError::Failed {
+                class: refused(class),
+                message,
+                retry_after,
+            },
+            other @ FetchError::NoSecret => other,
         }
-    }
-}
-
-/// What a message calls it.
-fn noun(key: &StoreKey) -> &'static str {
-    if key.is_generator() {
-        "generator"
-    } else {
-        "store"
-    }
-}
-
-/// Which store a reference means. A SecretStore is always that of the caller's namespace (SB-01).
-fn key_of(caller: &Caller, reference: &SecretStoreRef) -> Result<StoreKey, FetchError> {
-    if caller.namespace.is_empty() {
-        return Err(failed(
-            FailureClass::Denied,
-            "a caller without namespace cannot use a store",
-        ));
-    }
-    let name = reference.name();
-    match reference.api() {
-        Ok(StoreApi::V2Alpha1) => {}
-        Ok(StoreApi::V1) => {
-            return Err(failed(
-                FailureClass::Configuration,
-                format!(
-                    "store \"{name}\" of external-secrets.io/v1 is not supported yet: set secretStoreRef.apiVersion to \
-                     secretstore.external-secrets.io/v2alpha1 for a store of that API"
-                ),
-            ));
-        }
-        Err(error) => return Err(failed(FailureClass::Configuration, error.to_string())),
-    }
-    if name.is_empty() {
-        return Err(failed(
-            FailureClass::Configuration,
-            "secretStoreRef.name is required",
-        ));
-    }
-    Ok(match reference.kind() {
-        StoreKind::SecretStore => StoreKey::namespaced(&caller.namespace, name),
-        StoreKind::ClusterSecretStore => StoreKey::cluster(name),
-    })
-}
-
-fn could_not_get(key: &StoreKey, error: &ReadError) -> FetchError {
-    let class = match error {
-        ReadError::Missing => FailureClass::StoreMissing,
-        ReadError::Malformed(_) | ReadError::OutOfReach(_) => FailureClass::Configuration,
-        ReadError::Failed(_) => FailureClass::Unavailable,
-    };
-    let reason = match error {
-        ReadError::OutOfReach(reason) => return failed(class, reason),
-        ReadError::Missing => format!("{}.{} \"{}\" not found", key.kind(), key.group(), key.name),
-        error => error.to_string(),
-    };
-    failed(class, format!("could not get {key}, {reason}"))
-}
-
-/// Everything is sent as written; decoding is the engine's work (provider-protocol.md 13.2).
-fn remote_of(remote: &RemoteRef) -> ExternalSecretDataRemoteRef {
-    ExternalSecretDataRemoteRef {
-        key: remote.key.clone(),
-        version: remote.version.clone().unwrap_or_default(),
-        property: remote.property.clone().unwrap_or_default(),
-        decoding_strategy: remote
-            .decoding_strategy
-            .map(|strategy| strategy.as_str().to_owned())
-            .unwrap_or_default(),
-        metadata_policy: remote
-            .metadata_policy
-            .map(|policy| policy.as_str().to_owned())
-            .unwrap_or_default(),
-    }
-}
-
-/// A path and a name only if they are set; an absent conversion strategy means `Default`, and an absent expression matches
-/// every name (provider-protocol.md 1.5, 13.2; providers.md 2.1).
-fn find_of(find: &Find) -> ExternalSecretFind {
-    ExternalSecretFind {
-        path: find.path.clone().unwrap_or_default(),
-        name: find.name.as_ref().map(|name| FindName {
-            regexp: name.regexp.clone().unwrap_or_default(),
-        }),
-        tags: find.tags.clone(),
-        conversion_strategy: find
-            .conversion_strategy
-            .unwrap_or(ConversionStrategy::Default)
-            .as_str()
-            .to_owned(),
-        decoding_strategy: find
-            .decoding_strategy
-            .map(|strategy| strategy.as_str().to_owned())
-            .unwrap_or_default(),
-    }
-}
-
-fn failed(class: FailureClass, message: impl Into<String>) -> FetchError {
-    FetchError::Failed {
-        class,
-        message: message.into(),
-        retry_after: None,
     }
 }

@@ -4,6 +4,7 @@ mod boundaries;
 mod calls;
 mod generators;
 mod identities;
+mod identity;
 mod kept;
 mod ladder;
 mod pool;

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use k8s_openapi::api::storage::v1::CSIDriver;
 use kube::Client;
-use kube::api::Api;
 use kube::core::Selector;
 use kube::runtime::events::{Recorder, Reporter};
 use latchkey_csi::config::{CONTAINER_FILE_LABEL, Selinux};
@@ -20,11 +18,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::{Parts, chain};
+use super::{Parts, chain, driver};
 use crate::admin::{Health, Scope};
 use crate::args::SelinuxMode;
 use crate::namespaces::WatchNamespaces;
-use crate::providers::{ProviderSource, Providers};
+use crate::providers::{PodTokens, ProviderSource, Providers};
 use crate::stores::{WatchReader, WatchSettings};
 use crate::volumes::namespaces::AllowedNamespaces;
 use crate::volumes::{self, Rules, Volumes};
@@ -152,7 +150,15 @@ impl Node {
         let looks_at_driver = namespaces.is_all();
         let reader = WatchReader::new(client.clone(), WatchSettings::default(), &stop);
         let reader = Arc::new(reader.limited_to(namespaces));
-        let source = Arc::new(ProviderSource::for_volumes(Arc::clone(&reader), providers));
+        let pods = Arc::new(PodTokens::new(node_name.as_str()));
+        let source = ProviderSource::for_volumes(Arc::clone(&reader), providers, Arc::clone(&pods));
+        let source = Arc::new(source);
+        let pod_tokens = Arc::clone(&pods);
+        let tokens_stop = stop.clone();
+        parts.spawn("the tokens of pods", async move {
+            pod_tokens.maintain(tokens_stop).await;
+            Ok(())
+        });
         let reporter = Reporter {
             controller: String::from("latchkey"),
             instance: Some(node_name.clone()),
@@ -162,6 +168,7 @@ impl Node {
             client.clone(),
             source,
             renderer,
+            pods,
             volumes::Config {
                 rules,
                 rotation_events,
@@ -217,15 +224,15 @@ fn mountable(
     }
 }
 
-/// Tells the plugin whether kubelet vouches for the pods' identities (csi.md R7). While the object cannot be read, the last
-/// answer holds.
+/// Tells the plugin whether kubelet vouches for the pods' identities (csi.md R7), and how it hands over their tokens. While the
+/// object cannot be read, the last answer holds.
 async fn look_at_driver(
     client: Client,
     name: &str,
     plugin: &PluginHandle,
     stop: CancellationToken,
 ) {
-    let api: Api<CSIDriver> = Api::all(client);
+    let api = driver::api(client);
     let mut vouched = true;
     loop {
         let answer = tokio::select! {
@@ -233,7 +240,7 @@ async fn look_at_driver(
             answer = timeout(REQUEST_TIMEOUT, api.get_opt(name)) => answer,
         };
         if let Ok(Ok(Some(driver))) = answer {
-            let vouches = driver.spec.pod_info_on_mount == Some(true);
+            let vouches = driver::vouches(&driver);
             if vouches != vouched {
                 warn!(
                     name,
@@ -243,6 +250,7 @@ async fn look_at_driver(
             }
             vouched = vouches;
             plugin.set_pod_info_on_mount(vouches);
+            plugin.set_token_delivery(driver::token_delivery(&driver));
         }
         tokio::select! {
             () = stop.cancelled() => return,

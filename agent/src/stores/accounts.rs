@@ -80,7 +80,7 @@ pub(super) fn violations(store: &Store) -> Vec<String> {
 }
 
 /// Whether `audience` is how clusters usually call their API server. Others are found by the token's own issuer.
-fn is_api_server(audience: &str) -> bool {
+pub(super) fn is_api_server(audience: &str) -> bool {
     let audience = audience.trim().to_ascii_lowercase();
     let host = audience
         .strip_prefix("https://")

@@ -209,6 +209,7 @@ fn helps(old: Option<&Known>, new: &Known) -> bool {
                 || !is_ready(old) && is_ready(new)
                 || old.generation != new.generation
                 || old.uid != new.uid
+                || old.caller != new.caller
         }
         Some(Err(_)) | None => true,
     }

@@ -13,6 +13,8 @@ use latchkey_crds::secret_store::{
     ProviderConfig, RetrySettings, SecretStore, SecretStoreStatus,
 };
 
+use super::callers::CallerAnnotations;
+
 /// Which store or generator. The API groups are always those of v2alpha1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreKey {
@@ -140,6 +142,8 @@ pub struct Store {
     pub scope: AuthenticationScope,
     /// Namespaces that may use it; empty means every one. Always empty for a SecretStore and a Generator.
     pub conditions: Vec<NamespaceCondition>,
+    /// Annotations by which it is read under the identity of pods.
+    pub caller: CallerAnnotations,
     /// The status as it was read.
     pub status: SecretStoreStatus,
 }
@@ -222,6 +226,7 @@ impl From<&SecretStore> for Store {
             provider: spec.provider_config.clone(),
             scope: AuthenticationScope::ProviderNamespace,
             conditions: Vec::new(),
+            caller: CallerAnnotations::of(object.annotations()),
             status: object.status.clone().unwrap_or_default(),
         }
     }
@@ -243,6 +248,7 @@ impl From<&ClusterSecretStore> for Store {
                 .authentication_scope
                 .unwrap_or(AuthenticationScope::ProviderNamespace),
             conditions: spec.conditions.clone(),
+            caller: CallerAnnotations::of(object.annotations()),
             status: object.status.clone().unwrap_or_default(),
         }
     }
@@ -262,6 +268,7 @@ impl From<&Generator> for Store {
             provider: ProviderConfig::from(&spec.provider_config),
             scope: AuthenticationScope::ProviderNamespace,
             conditions: Vec::new(),
+            caller: CallerAnnotations::of(object.annotations()),
             status: status_of(object.status.as_ref()),
         }
     }
@@ -288,6 +295,7 @@ impl From<&ClusterGenerator> for Store {
                 }
             },
             conditions: spec.conditions.clone(),
+            caller: CallerAnnotations::of(object.annotations()),
             status: status_of(object.status.as_ref()),
         }
     }

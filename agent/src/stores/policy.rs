@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use latchkey_crds::conditions::{ConditionStatus, store_reasons};
+use latchkey_engine::source::CallerNeeds;
 use latchkey_transport::Address;
 
 use super::accounts::{self, TokenSource};
+use super::callers;
 use super::conditions;
 use super::hosts::AllowedHosts;
 use super::model::Store;
@@ -30,6 +32,8 @@ pub struct Usable {
     pub certificate: Option<CertificateSource>,
     /// Whose token accompanies its calls, if it names an account.
     pub token: Option<TokenSource>,
+    /// What it wants to know of the pods that read it.
+    pub caller: CallerNeeds,
     /// Name that the provider's certificate must carry instead of the host.
     pub server_name: Option<String>,
     /// How calls are repeated, if the store says so.
@@ -124,6 +128,7 @@ impl Policy {
         let mut violations = store.namespace_violations();
         let auth = config.auth.as_ref();
         violations.extend(accounts::violations(store));
+        violations.extend(callers::violations(store));
         let api_version = config.provider_ref.api_version();
         if let Some(violation) = api_version_violation(api_version) {
             violations.push(format!(
@@ -186,6 +191,7 @@ impl Policy {
             address,
             certificate: source,
             token: TokenSource::of(store),
+            caller: store.caller.needs(),
             server_name: certificate.and_then(|certificate| certificate.server_name.clone()),
             retry,
         })

@@ -38,6 +38,7 @@ impl<S: Source> Context<S> {
             namespace: key.0.clone(),
             name: key.1.clone(),
             uid: object.metadata.uid.clone().unwrap_or_default(),
+            pod: None,
         };
         let source = Recording::new(self.source.as_ref());
         let outcome = resolve(&object.spec, &caller, &source, &self.renderer, now).await;
@@ -61,7 +62,21 @@ impl<S: Source> Context<S> {
         existing: Option<TargetSecret>,
     ) -> Result<Success, Interrupted> {
         let now = Timestamp::now();
-        let data = self.fetch(key, object, now).await?;
+        let fetched = self.fetch(key, object, now).await;
+        let data = match fetched {
+            // What it holds is for each pod to ask for; the nodes that mount it do.
+            Err(failure)
+                if failure.is_for_pods()
+                    && object.spec.target.creation_policy() == CreationPolicy::None =>
+            {
+                return Ok(Success {
+                    achievement: Achievement::LeftToPods,
+                    binding: None,
+                    is_valid: true,
+                });
+            }
+            fetched => fetched?,
+        };
         if data.is_empty() {
             match decide::emptied(object, existing.as_ref()) {
                 Emptied::Retain => {

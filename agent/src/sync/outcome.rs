@@ -56,6 +56,15 @@ pub(super) enum Interrupted {
     Again(RequestError),
 }
 
+// === impl Failure ===
+
+impl Failure {
+    /// Whether the values are to be had by pods alone.
+    pub(super) fn is_for_pods(&self) -> bool {
+        self.message == FOR_PODS
+    }
+}
+
 impl From<Failure> for Interrupted {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
@@ -84,10 +93,14 @@ pub(super) enum Achievement {
     Deleted,
     /// There is no target to merge into.
     Missing,
+    /// There is no target to write, and values are for the pods alone that mount them.
+    LeftToPods,
 }
 
 /// Message where an entry of the spec failed.
 const NOT_FETCHED: &str = "could not get secret data from provider";
+/// Message where a store is read under the identity of pods (csi.md 9.2): a Secret would hand one pod's values to all.
+const FOR_PODS: &str = "a store is read under the identity of pods, so this is for volumes only: set spec.target.creationPolicy to None";
 /// Message where a target could not be made or written.
 const NOT_UPDATED: &str = "could not update secret";
 /// Message where a target of a former name could not be deleted.
@@ -110,6 +123,8 @@ impl Achievement {
             (Self::Retained, true) => (reasons::RESOURCE_SYNCED, RETAINED),
             (Self::Deleted, false) => (reasons::SECRET_DELETED, DELETED),
             (Self::Deleted, true) => (reasons::RESOURCE_DELETED, DELETED),
+            (Self::LeftToPods, false) => (reasons::SECRET_SYNCED, LEFT_TO_PODS),
+            (Self::LeftToPods, true) => (reasons::RESOURCE_SYNCED, LEFT_TO_PODS),
             (Self::Missing, false) => (
                 reasons::SECRET_MISSING,
                 "secret will not be created due to CreationPolicy=Merge",
@@ -123,6 +138,7 @@ impl Achievement {
 }
 
 const SYNCED: &str = "secret synced";
+const LEFT_TO_PODS: &str = "each pod that mounts it is given its own values";
 const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
 
 /// What condition and event say about a target that the deletion policy removed.
@@ -156,8 +172,12 @@ pub(super) fn failed(
 
 /// The failure of an entry of the spec.
 pub(super) fn not_fetched(error: &ResolveError) -> Failure {
+    let message = match error.class() {
+        Some(FailureClass::PodOnly) => FOR_PODS,
+        _ => NOT_FETCHED,
+    };
     Failure {
-        message: NOT_FETCHED.to_owned(),
+        message: message.to_owned(),
         detail: error.to_string(),
         retry: match error.class() {
             Some(FailureClass::StoreNotReady) => Retry::Store { is_known: true },

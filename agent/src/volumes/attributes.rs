@@ -23,11 +23,13 @@ use std::time::Duration;
 
 use latchkey_crds::external_secret::{STORE_API_VERSION_V2, SecretStoreRef, StoreKind};
 use latchkey_csi::backend::{Refusal, VolumeRequest, VolumeSettings};
+use latchkey_engine::source::{CallerScope, PodCaller};
 
 pub use self::freshness::{Refresh, StartPolicy};
 use self::items::Item;
 pub(crate) use self::scalars::{is_dns1123_subdomain, parse_mode};
 pub use self::subject::{ContentKey, Inline, Subject};
+use crate::providers::PodVolume;
 
 /// Attribute that names the ExternalSecret, in the pod's own namespace.
 pub const EXTERNAL_SECRET: &str = "externalSecret";
@@ -107,6 +109,8 @@ pub struct Pod {
     pub uid: String,
     /// Service account the pod runs as.
     pub service_account: String,
+    /// Handle of the volume, by which two volumes of one pod are told apart.
+    pub volume_id: String,
 }
 
 /// Which keys become files, and where.
@@ -180,6 +184,36 @@ impl Rules {
 // === impl Plan ===
 
 impl Plan {
+    /// What to show if it is asked for as `scope`.
+    #[must_use]
+    pub fn key_as(&self, scope: CallerScope) -> ContentKey {
+        let caller = |pod_uid| PodCaller {
+            service_account: self.pod.service_account.clone(),
+            pod_uid,
+            audience: self.audience.clone(),
+        };
+        ContentKey {
+            caller: match scope {
+                CallerScope::Store => None,
+                CallerScope::ServiceAccount => Some(caller(None)),
+                CallerScope::Pod => Some(caller(Some(self.pod.uid.clone()))),
+            },
+            ..self.key.clone()
+        }
+    }
+
+    /// The volume in the terms of those who keep tokens.
+    #[must_use]
+    pub fn volume(&self) -> PodVolume<'_> {
+        PodVolume {
+            namespace: &self.key.namespace,
+            pod_name: &self.pod.name,
+            pod_uid: &self.pod.uid,
+            service_account: &self.pod.service_account,
+            volume_id: &self.pod.volume_id,
+        }
+    }
+
     /// Checks the attributes of `request`.
     ///
     /// # Errors
@@ -195,6 +229,7 @@ impl Plan {
             key: ContentKey {
                 namespace: request.namespace.clone(),
                 subject,
+                caller: None,
             },
             layout: Layout {
                 items: attributes.read_list(ITEMS, items::parse)?,
@@ -212,6 +247,7 @@ impl Plan {
                 size_limit: Some(size_limit.unwrap_or(DEFAULT_SIZE_LIMIT.min(rules.max_size))),
             },
             pod: Pod {
+                volume_id: request.volume_id.clone(),
                 name: request.pod_name.clone(),
                 uid: request.pod_uid.clone(),
                 service_account: request.service_account.clone(),

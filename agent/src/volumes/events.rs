@@ -249,6 +249,7 @@ mod tests {
             key: ContentKey {
                 namespace: String::from("app"),
                 subject: Subject::ExternalSecret(String::from("db")),
+                caller: None,
             },
             layout: Layout::default(),
             settings: VolumeSettings::default(),
@@ -256,6 +257,7 @@ mod tests {
             start: StartPolicy::RequireFresh,
             audience: None,
             pod: Pod {
+                volume_id: String::from("csi-1"),
                 name: String::from("web"),
                 uid: pod_uid.to_owned(),
                 service_account: String::from("default"),

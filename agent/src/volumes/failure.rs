@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use latchkey_csi::backend::{Failure, FailureClass};
-use latchkey_engine::source::{self, FetchError};
+use latchkey_engine::source::{self, CallerScope, FetchError};
 use latchkey_engine::template::{ObjectError, TemplateError};
 
 /// Longest message shown to a user, in bytes (csi.md 1.2).
@@ -18,6 +18,8 @@ pub(super) enum Patience {
     Appears,
     /// Someone must change something; answer at once and retry now and then.
     Never,
+    /// The next publish of kubelet may bring a token; wait inside the RPC, and try when it does.
+    Token,
     /// The credentials were refused; retrying quickly may lock an account.
     Credentials,
 }
@@ -33,6 +35,8 @@ pub(super) struct Failed {
     pub(super) message: String,
     /// How long the provider asked to wait.
     pub(super) retry_after: Option<Duration>,
+    /// By whom it is to be asked for instead, if it is asked for under too wide an identity.
+    pub(super) wanted: CallerScope,
 }
 
 // === impl Failed ===
@@ -45,6 +49,16 @@ impl Failed {
             patience,
             message: clip(message.as_ref()),
             retry_after: None,
+            wanted: CallerScope::Store,
+        }
+    }
+
+    /// The failure of content that is not shared as widely as it was asked for: whoever waits asks for it as `wanted`.
+    pub(super) fn too_wide(object: &str, wanted: CallerScope) -> Self {
+        let text = format!("{object} is read by each pod for itself");
+        Self {
+            wanted,
+            ..Self::new(FailureClass::FailedPrecondition, Patience::Never, text)
         }
     }
 
@@ -68,6 +82,7 @@ impl Failed {
             patience,
             message,
             retry_after,
+            wanted: CallerScope::Store,
         }
     }
 
@@ -95,6 +110,7 @@ impl Failed {
             patience,
             message: with_advice(&format!("{object}: {}", error.brief()), advice),
             retry_after: None,
+            wanted: CallerScope::Store,
         }
     }
 
@@ -141,6 +157,16 @@ fn of_class(class: source::FailureClass) -> (FailureClass, Patience, &'static st
             FailureClass::Unauthenticated,
             Patience::Credentials,
             "correct the credentials of the store",
+        ),
+        Fetch::PodOnly | Fetch::NoToken => (
+            FailureClass::Unavailable,
+            Patience::Token,
+            "it is tried again by itself",
+        ),
+        Fetch::CallerRefused => (
+            FailureClass::PermissionDenied,
+            Patience::Credentials,
+            "grant it to the pod's service account at the backend",
         ),
         Fetch::Unavailable | Fetch::Timeout | Fetch::Provider => (
             FailureClass::Unavailable,

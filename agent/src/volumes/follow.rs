@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use latchkey_csi::backend::{Trigger, Update};
-use latchkey_engine::source::Source;
+use latchkey_engine::source::{CallerScope, Source};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,12 +14,13 @@ use super::attributes::Plan;
 use super::events::{Events, Reason};
 use super::failure::{Failed, Patience};
 use super::files::lay_out;
-use super::registry::Lease;
+use super::registry::{Lease, Registry};
 use super::state::{Content, Known, Seen, Snapshot};
 
 /// One mounted volume's view of its ExternalSecret.
 struct Follower<S: Source + 'static> {
-    _lease: Lease<S>,
+    registry: Arc<Registry<S>>,
+    lease: Lease<S>,
     state: watch::Receiver<Snapshot>,
     cancel: CancellationToken,
     plan: Plan,
@@ -34,17 +35,20 @@ struct Follower<S: Source + 'static> {
     stores: String,
 }
 
-/// Follows `lease` on behalf of the volume of `plan`.
+/// Follows in `registry` what the volume of `plan` shows.
 pub(super) fn follow<S: Source + 'static>(
-    lease: Lease<S>,
+    registry: Arc<Registry<S>>,
     plan: Plan,
     events: Events,
 ) -> BoxStream<'static, Update> {
+    let scope = registry.first_scope(&plan);
+    let lease = registry.acquire(&plan.key_as(scope), plan.refresh);
     let mut state = lease.state();
     state.mark_changed();
     let follower = Follower {
         cancel: lease.cancelled(),
-        _lease: lease,
+        registry,
+        lease,
         state,
         plan,
         events,
@@ -68,6 +72,10 @@ impl<S: Source + 'static> Follower<S> {
     async fn next(&mut self) -> Option<Update> {
         loop {
             let snapshot = self.state.borrow_and_update().clone().seen_by(&self.plan);
+            if let Some(scope) = snapshot.wanted(self.lease.key().scope()) {
+                self.follow_as(scope);
+                continue;
+            }
             if let Some(update) = self.translate(&snapshot) {
                 return Some(update);
             }
@@ -76,6 +84,18 @@ impl<S: Source + 'static> Follower<S> {
                 () = self.cancel.cancelled() => return None,
                 changed = self.state.changed() => changed.ok()?,
             }
+        }
+    }
+
+    /// From now on content is the pod's own. It is asked for as soon as something proves whose it is.
+    fn follow_as(&mut self, scope: CallerScope) {
+        let key = self.plan.key_as(scope);
+        self.lease = self.registry.acquire(&key, self.plan.refresh);
+        self.state = self.lease.state();
+        self.state.mark_changed();
+        (self.content, self.trouble) = (0, 0);
+        if self.registry.resolver.pods.has(&self.plan.pod.uid, None) {
+            self.lease.hasten();
         }
     }
 

@@ -86,6 +86,7 @@ pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: 
             () = entry.wake.notified() => {
                 forget_at = refresher.forget_at();
                 refresher.keep_pace();
+                refresher.make_haste();
                 refresher.hurry();
                 refresher.catch_up(attempt.is_some());
             }
@@ -223,6 +224,7 @@ impl<S: Source + 'static> Refresher<S> {
         self.entry
             .state
             .send_modify(|state| state.known = Known::Present(seen));
+        self.make_haste();
         self.hurry();
     }
 
@@ -268,6 +270,23 @@ impl<S: Source + 'static> Refresher<S> {
         let earliest = held.map_or(now, |trouble| trouble.hold_until.max(now));
         self.due = Some(self.due.map_or(earliest, |due| due.min(earliest)));
         self.paced = None;
+    }
+
+    /// Fetches now if a token has come that content waits for.
+    fn make_haste(&mut self) {
+        if self.entry.state.borrow().seen().is_none() || !self.entry.take_haste() {
+            return;
+        }
+        let is_awaited = {
+            let state = self.entry.state.borrow();
+            let trouble = state.trouble.as_ref();
+            state.current().is_none()
+                && trouble.is_none_or(|trouble| trouble.failed.patience == Patience::Token)
+        };
+        if is_awaited {
+            (self.due, self.paced) = (Some(Instant::now()), None);
+            self.trigger = Trigger::Republish;
+        }
     }
 
     /// Fetches now if the wall clock says that content is overdue: the monotonic clock stands still while a machine sleeps.

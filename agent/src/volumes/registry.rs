@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use latchkey_engine::source::Source;
+use latchkey_engine::source::{CallerScope, Source};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::attributes::{ContentKey, Refresh};
+use super::attributes::{ContentKey, Plan, Refresh};
 use super::objects::Objects;
 use super::refresher;
 use super::resolve::Resolver;
@@ -26,6 +26,12 @@ use super::state::{Content, Snapshot};
 const MOUNT_LANE: usize = 64;
 /// Periodic fetches that may run at once.
 const REFRESH_LANE: usize = 16;
+/// As whom a volume may ask, the narrowest first.
+const SCOPES: [CallerScope; 3] = [
+    CallerScope::Pod,
+    CallerScope::ServiceAccount,
+    CallerScope::Store,
+];
 /// Pause before a task that panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
@@ -49,6 +55,8 @@ pub(super) struct Entry {
     pub(super) wake: Notify,
     /// Tells a fetch that waits in its lane that a mount waits for it.
     demanded: Notify,
+    /// Somebody has become able to ask for content that there is none of.
+    hastened: AtomicBool,
 }
 
 /// What all tasks share.
@@ -114,6 +122,17 @@ impl Entry {
 
     pub(super) fn is_used(&self) -> bool {
         self.users.load(Ordering::SeqCst) > 0
+    }
+
+    /// Content that waited for a token need not wait any longer.
+    pub(super) fn hasten(&self) {
+        self.hastened.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// Whether [`Self::hasten`] was called since this was asked last.
+    pub(super) fn take_haste(&self) -> bool {
+        self.hastened.swap(false, Ordering::SeqCst)
     }
 
     fn forget_wish(&self, wish: Option<Refresh>) {
@@ -184,6 +203,7 @@ impl<S: Source + 'static> Registry<S> {
                 due: Mutex::default(),
                 wake: Notify::new(),
                 demanded: Notify::new(),
+                hastened: AtomicBool::new(false),
             });
             self.tasks
                 .spawn(keep_running(Arc::clone(self), Arc::clone(&entry)));
@@ -231,6 +251,20 @@ impl<S: Source + 'static> Registry<S> {
         self.entries.lock().len()
     }
 
+    /// The entries that the volume of `plan` may be showing, the narrowest first.
+    pub(super) fn entries_of(&self, plan: &Plan) -> Vec<Arc<Entry>> {
+        SCOPES
+            .into_iter()
+            .filter_map(|scope| self.find(&plan.key_as(scope)))
+            .collect()
+    }
+
+    /// As whom the volume of `plan` best asks first: where content is there for its pod or its account, others need not be asked.
+    pub(super) fn first_scope(&self, plan: &Plan) -> CallerScope {
+        let entry = self.entries_of(plan).into_iter().next();
+        entry.map_or(CallerScope::Store, |entry| entry.key.scope())
+    }
+
     /// The entry of `key`, if it is in use.
     pub(super) fn find(&self, key: &ContentKey) -> Option<Arc<Entry>> {
         self.entries.lock().get(key).cloned()
@@ -240,9 +274,19 @@ impl<S: Source + 'static> Registry<S> {
 // === impl Lease ===
 
 impl<S: Source + 'static> Lease<S> {
+    /// What it is that is held.
+    pub(super) fn key(&self) -> &ContentKey {
+        &self.entry.key
+    }
+
     /// Follows the state of the entry.
     pub(super) fn state(&self) -> watch::Receiver<Snapshot> {
         self.entry.state.subscribe()
+    }
+
+    /// Has content fetched soon that there is none of yet.
+    pub(super) fn hasten(&self) {
+        self.entry.hasten();
     }
 
     /// Cancelled when the agent stops.

@@ -18,23 +18,32 @@ use super::attributes::ContentKey;
 use super::failure::{Failed, Patience, with_advice};
 use super::metrics::Metrics;
 use super::shared_reads::{Reader, SharedReads};
+use crate::providers::PodTokens;
 
 /// Longest time of one fetch, all entries and retries of the source included.
 const TIMEOUT: Duration = Duration::from_secs(110);
 
-/// The engine and what it asks.
+/// The engine, what it asks, and what proves on whose behalf.
 pub(super) struct Resolver<S> {
     source: Arc<S>,
     pub(super) reads: SharedReads<S>,
     renderer: Arc<Renderer>,
+    /// The tokens that `source` shows stores which are read under the identity of pods.
+    pub(super) pods: Arc<PodTokens>,
 }
 
 impl<S: Source + 'static> Resolver<S> {
-    pub(super) fn new(source: Arc<S>, renderer: Arc<Renderer>, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        source: Arc<S>,
+        renderer: Arc<Renderer>,
+        pods: Arc<PodTokens>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             reads: SharedReads::new(Arc::clone(&source), metrics),
             source,
             renderer,
+            pods,
         }
     }
 }
@@ -75,6 +84,7 @@ fn caller_of(key: &ContentKey, object: &ExternalSecret) -> Caller {
         namespace: key.namespace.clone(),
         name: object.metadata.name.clone().unwrap_or_default(),
         uid: object.metadata.uid.clone().unwrap_or_default(),
+        pod: key.caller.clone(),
     }
 }
 
@@ -139,6 +149,10 @@ async fn resolve<S: Source + 'static>(
         .map_err(|error| mistake(&error.to_string()))?;
     // Before the values: a store that changes meanwhile makes them count as old.
     let standing = standing(resolver, key, object).await.ok();
+    let wanted = standing.as_ref().map(Standing::caller_scope);
+    if let Some(wanted) = wanted.filter(|wanted| *wanted > key.scope()) {
+        return Err(Failed::too_wide(&key.to_string(), wanted));
+    }
     let renderer = resolver.renderer.as_ref();
     let now = Timestamp::now();
     let found = latchkey_engine::resolve_available(&object.spec, caller, source, renderer, now)

@@ -90,8 +90,12 @@ pub(super) fn pause_after(
 ) -> Duration {
     let (first, longest) = match failed.patience {
         Patience::Credentials => (FIRST_CREDENTIALS_PAUSE, LONGEST_CREDENTIALS_PAUSE),
-        Patience::Later | Patience::Appears if demanded => (FIRST_PAUSE, LONGEST_DEMANDED_PAUSE),
-        Patience::Later | Patience::Appears | Patience::Never => (FIRST_PAUSE, LONGEST_PAUSE),
+        Patience::Later | Patience::Token | Patience::Appears if demanded => {
+            (FIRST_PAUSE, LONGEST_DEMANDED_PAUSE)
+        }
+        Patience::Later | Patience::Token | Patience::Appears | Patience::Never => {
+            (FIRST_PAUSE, LONGEST_PAUSE)
+        }
     };
     let doublings = consecutive.saturating_sub(1).min(16);
     let pause = first.saturating_mul(1 << doublings).min(longest);

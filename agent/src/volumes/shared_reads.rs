@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use latchkey_crds::external_secret::{Find, RemoteRef, SecretStoreRef};
-use latchkey_engine::source::{Caller, FetchError, Source, Standing};
+use latchkey_engine::source::{Caller, FetchError, PodCaller, Source, Standing};
 use latchkey_secret::{SecretData, SecretValue};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -63,6 +63,8 @@ struct Key {
 enum Identity {
     /// The agent's own, or the store's.
     Store,
+    /// That of a pod, or of all pods of its service account.
+    Pods(PodCaller),
 }
 
 /// What the provider is asked for.
@@ -272,8 +274,9 @@ impl Identity {
             namespace: _,
             name: _,
             uid: _,
+            pod,
         } = caller;
-        Self::Store
+        pod.clone().map_or(Self::Store, Self::Pods)
     }
 }
 

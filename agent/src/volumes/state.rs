@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use kube::ResourceExt;
 use latchkey_crds::external_secret::{ExternalSecret, RefreshPolicy};
 use latchkey_csi::backend::{FailureClass, Trigger};
-use latchkey_engine::source::Standing;
+use latchkey_engine::source::{CallerScope, Standing};
 use latchkey_secret::SecretData;
 use tokio::time::Instant;
 
@@ -228,6 +228,12 @@ impl Snapshot {
             .filter(|content| now.saturating_duration_since(content.fetched) <= max_staleness)
     }
 
+    /// As whom content is to be asked for, if `scope` is too wide.
+    pub(super) fn wanted(&self, scope: CallerScope) -> Option<CallerScope> {
+        let wanted = self.trouble.as_ref()?.failed.wanted;
+        (wanted > scope).then_some(wanted)
+    }
+
     /// The content if it belongs to the object as it is now and nothing failed since.
     pub(super) fn current(&self) -> Option<&Arc<Content>> {
         let seen = self.seen()?;
@@ -300,8 +306,12 @@ impl Snapshot {
                 Patience::Never | Patience::Credentials => Verdict::Refuse(failed.clone()),
                 Patience::Appears if now >= missing_until => Verdict::Refuse(failed.clone()),
                 Patience::Appears => Verdict::Wait(missing_until, Some(failed.clone())),
-                Patience::Later if now >= times.deadline => Verdict::Refuse(failed.clone()),
-                Patience::Later => Verdict::Wait(times.deadline, Some(failed.clone())),
+                Patience::Later | Patience::Token if now >= times.deadline => {
+                    Verdict::Refuse(failed.clone())
+                }
+                Patience::Later | Patience::Token => {
+                    Verdict::Wait(times.deadline, Some(failed.clone()))
+                }
             },
             None if now >= times.deadline => {
                 let text = format!("no answer for {key} in time; it is tried again by itself");

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
 use latchkey_crds::external_secret::{ExternalSecret, Find, RemoteRef, SecretStoreRef};
 use latchkey_csi::backend::FailureClass;
-use latchkey_engine::source::{self, Caller, FetchError, Standing};
+use latchkey_engine::source::{
+    self, Caller, CallerNeeds, CallerScope, FetchError, PodCaller, Standing, StoreMark,
+};
 use latchkey_engine::template::Settings;
 use latchkey_secret::SecretValue;
 use parking_lot::Mutex;
@@ -22,6 +25,7 @@ use super::*;
 
 mod first_mounts;
 mod freshness;
+mod identity;
 mod inline;
 mod lanes;
 mod namespaces;
@@ -44,6 +48,11 @@ struct MapSource {
     calls: AtomicUsize,
     /// Generation of the one store, or why it cannot be used.
     store: Mutex<Result<i64, FetchError>>,
+    /// What the store wants to know of pods.
+    needs: Mutex<CallerNeeds>,
+    /// On whose behalf values were asked for.
+    callers: Mutex<Vec<Option<PodCaller>>>,
+    pods: Arc<PodTokens>,
 }
 
 impl Default for MapSource {
@@ -53,6 +62,9 @@ impl Default for MapSource {
             delay: Mutex::default(),
             calls: AtomicUsize::default(),
             store: Mutex::new(Ok(1)),
+            needs: Mutex::default(),
+            callers: Mutex::default(),
+            pods: Arc::new(PodTokens::new("n1")),
         }
     }
 }
@@ -64,7 +76,12 @@ impl Source for MapSource {
         stores: &[&SecretStoreRef],
     ) -> Result<Standing, FetchError> {
         let generation = self.store.lock().clone()?;
-        let mark = |_| (String::from("uid"), Some(generation));
+        let needs = self.needs.lock().clone();
+        let mark = |_| StoreMark {
+            uid: String::from("uid"),
+            generation: Some(generation),
+            caller: needs.clone(),
+        };
         Ok(Standing(stores.iter().map(mark).collect()))
     }
 
@@ -79,6 +96,26 @@ impl Source for MapSource {
         assert_ne!(remote.key, "panic");
         let delay = *self.delay.lock();
         sleep(delay).await;
+        self.callers.lock().push(caller.pod.clone());
+        let wanted = self.needs.lock().scope;
+        if wanted > CallerScope::Store {
+            let pod = caller.pod.as_ref().expect("the store is for pods only");
+            assert!(pod.scope() >= wanted);
+            let proof = self
+                .pods
+                .proof(&caller.namespace, pod, None, Timestamp::now());
+            if let Err(problem) = proof {
+                return Err(FetchError::Failed {
+                    class: source::FailureClass::NoToken,
+                    message: problem.to_string(),
+                    retry_after: None,
+                });
+            }
+            let account = &pod.service_account;
+            if remote.key == "account" {
+                return Ok(SecretValue::from(format!("of {account} {:?}", pod.pod_uid)));
+            }
+        }
         let found = self.values.lock().get(&remote.key).cloned();
         found
             .unwrap_or(Err(FetchError::NoSecret))
@@ -166,6 +203,7 @@ impl Bench {
                     Settings::default(),
                     Arc::new(templates::ConfigMaps),
                 )),
+                source.pods.clone(),
                 config.metrics.clone(),
             ),
             objects,
@@ -223,6 +261,7 @@ fn key(name: &str) -> ContentKey {
     ContentKey {
         namespace: String::from("app"),
         subject: Subject::ExternalSecret(name.to_owned()),
+        caller: None,
     }
 }
 

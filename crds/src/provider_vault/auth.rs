@@ -73,6 +73,10 @@ pub struct VaultKubernetes {
     pub mount_path: Option<String>,
     /// Role in Vault.
     pub role: String,
+    /// Log in with the token of the pod that mounts the value. For volumes only, through stores with annotation
+    /// `latchkey.dev/caller-identity`; excludes `serviceAccountRef` and `secretRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_caller_token: Option<bool>,
     /// ServiceAccount whose token logs in. Wins over `secretRef`. With neither, the provider's own token does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_ref: Option<ServiceAccountSelector>,
@@ -123,6 +127,10 @@ pub struct VaultJwt {
     /// Role in Vault. Default: the method's default role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// Log in with the token of the pod that mounts the value. For volumes only, through stores with annotation
+    /// `latchkey.dev/caller-identity`; excludes `secretRef` and `kubernetesServiceAccountToken`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_caller_token: Option<bool>,
     /// Secret that holds a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKeySelector>,

@@ -4,7 +4,7 @@
 //! mutual TLS. Its crate implements [`Provider`] for its backend and calls [`run_server`]; everything else is here:
 //!
 //! - [`error`]: the classes of failure and how they leave the process;
-//! - [`request`]: the requests, checked, with the namespace rules;
+//! - [`request`]: the requests, checked, with the namespace rules; [`caller`]: the pod that a read is for;
 //! - [`cluster`]: the store's own resource and the credentials it names;
 //! - [`trust`]: the authorities that a backend is verified with;
 //! - [`json`], [`gjson`]: values that are JSON, and properties in them;
@@ -14,6 +14,7 @@
 
 mod admin;
 pub mod args;
+pub mod caller;
 pub mod cluster;
 pub mod error;
 pub mod gjson;
@@ -28,6 +29,7 @@ pub mod service;
 pub mod trust;
 
 pub use args::ServerArgs;
+pub use caller::{Caller, CallerToken};
 pub use cluster::{Cluster, Credential, KeySelector, ServiceAccountSelector, ServiceAccountToken};
 pub use error::{ErrorClass, ProviderError, Result};
 pub use metrics::Metrics;

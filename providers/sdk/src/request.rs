@@ -11,6 +11,7 @@ use std::fmt;
 
 use latchkey_secret::{SecretData, SecretValue};
 
+use crate::caller::Caller;
 use crate::error::{ErrorClass, ProviderError, Result};
 pub use pattern::name_pattern;
 pub use strategy::{ConversionStrategy, MetadataPolicy};
@@ -85,6 +86,7 @@ pub struct RequestContext {
     cluster_store: bool,
     auth_namespace: Option<String>,
     reconcile_id: Option<String>,
+    caller: Option<Caller>,
 }
 
 /// One remote object, or a property in it.
@@ -346,6 +348,7 @@ impl RequestContext {
             cluster_store,
             auth_namespace,
             reconcile_id: None,
+            caller: None,
         })
     }
 
@@ -375,6 +378,7 @@ impl RequestContext {
             cluster_store: false,
             auth_namespace: Some(source_namespace.to_owned()),
             reconcile_id: None,
+            caller: None,
         })
     }
 
@@ -382,6 +386,13 @@ impl RequestContext {
     #[must_use]
     pub fn with_reconcile_id(mut self, id: Option<String>) -> Self {
         self.reconcile_id = id.filter(|id| !id.is_empty());
+        self
+    }
+
+    /// Adds the pod that this read is for.
+    #[must_use]
+    pub fn with_caller(mut self, caller: Option<Caller>) -> Self {
+        self.caller = caller;
         self
     }
 
@@ -413,6 +424,12 @@ impl RequestContext {
     #[must_use]
     pub fn reconcile_id(&self) -> Option<&str> {
         self.reconcile_id.as_deref()
+    }
+
+    /// The pod that a read is for, if the agent says so. Nothing of it is verified: see [`crate::caller`].
+    #[must_use]
+    pub const fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
     }
 
     /// Where credentials are looked up (specification 2.2, cases 1 to 4).

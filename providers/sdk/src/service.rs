@@ -15,6 +15,7 @@ use latchkey_secret::SecretValue;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use crate::caller::Caller;
 use crate::error::{ErrorClass, ProviderError, Result};
 use crate::metrics::Metrics;
 use crate::provider::Provider;
@@ -90,6 +91,15 @@ impl<P: Provider> StoreService<P> {
             namespace: reference.namespace,
         };
         let auth_namespace = text(metadata, METADATA_AUTH_NAMESPACE)?;
+        let caller = match operation {
+            Operation::GetSecret | Operation::GetSecretMap | Operation::GetAllSecrets => {
+                Caller::from_metadata(metadata)?
+            }
+            _ => None,
+        };
+        if let Some(caller) = &caller {
+            caller.check_namespace(source_namespace)?;
+        }
         let context = RequestContext::try_new(
             operation,
             provider,
@@ -97,7 +107,8 @@ impl<P: Provider> StoreService<P> {
             &reference.store_ref_kind,
             auth_namespace,
         )?
-        .with_reconcile_id(text(metadata, METADATA_RECONCILE_ID)?);
+        .with_reconcile_id(text(metadata, METADATA_RECONCILE_ID)?)
+        .with_caller(caller);
         if context.provider().name.is_empty() && operation != Operation::Capabilities {
             return Err(ProviderError::invalid_argument(
                 "provider reference has no name",

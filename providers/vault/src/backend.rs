@@ -20,7 +20,7 @@ use crate::client::tls::{self, ClientCertificate};
 use crate::client::{Answer, Call, ClientOptions, Limits, Token, VaultClient};
 use crate::credentials::CredentialSource;
 use crate::paths::{ApiPath, KvVersion, data_path, metadata_path};
-use crate::session::{Material, REVOKE_TIMEOUT, Session, SessionParts};
+use crate::session::{Material, REVOKE_TIMEOUT, Session, SessionParts, no_caller};
 use crate::sessions::{SessionId, Sessions};
 use crate::settings::{AccountToken, Auth, Roots, Settings};
 use crate::values;
@@ -138,6 +138,11 @@ impl Backend {
         store: &Store,
         credentials: &impl CredentialSource,
     ) -> Result<Validation, ProviderError> {
+        if store.settings.logs_in_as_caller() {
+            return Ok(Validation::unknown(
+                "each pod logs in for itself (useCallerToken)",
+            ));
+        }
         let session = self.session(store, credentials).await?;
         session.check_token(credentials).await?;
         check_mount(&session, credentials).await?;
@@ -259,11 +264,34 @@ impl Backend {
             }
             Auth::None | Auth::Kubernetes { .. } => {}
         }
+        let caller = match (settings.logs_in_as_caller(), credentials.caller()) {
+            (false, None) => None,
+            (true, None) => return Err(no_caller()),
+            // Its own credentials would give each pod what any of them may read.
+            (false, Some(_)) => {
+                return Err(ProviderError::invalid_config(
+                    "the store is read under the identity of pods, and auth makes no use of it: set useCallerToken, or remove \
+                     annotation latchkey.dev/caller-identity from the store",
+                ));
+            }
+            (true, Some(caller)) => {
+                // Writing to a string cannot fail.
+                let _ = write!(version, " {}", caller.digest());
+                material.caller = Some(caller.clone());
+                Some(format!(
+                    "{} {} {:?}",
+                    caller.account(),
+                    caller.pod_uid(),
+                    caller.audiences()
+                ))
+            }
+        };
         let id = SessionId {
             namespace: store.namespace.clone(),
             name: store.name.clone(),
             credential_namespace: credentials.namespace().to_owned(),
             is_cluster_wide: credentials.is_cluster_wide(),
+            caller,
         };
         let identity = format!("{id:?} {version}");
         self.sessions.get_or_make(id, &version, || {
@@ -380,7 +408,8 @@ fn accepted<'a>(
             detailed("the token was not accepted for"),
         ),
         StatusCode::FORBIDDEN => {
-            ProviderError::new(ErrorClass::PermissionDenied, detailed("cannot read"))
+            let text = detailed("cannot read") + &session.on_whose_behalf();
+            ProviderError::new(ErrorClass::PermissionDenied, text)
         }
         StatusCode::BAD_REQUEST => ProviderError::invalid_argument(detailed("cannot read")),
         StatusCode::METHOD_NOT_ALLOWED => ProviderError::invalid_config(detailed("cannot read")),

@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use latchkey_provider_sdk::{
-    Cluster, Credential, CredentialScope, ErrorClass, KeySelector, ProviderError, RequestContext,
-    ServiceAccountSelector,
+    CallerToken, Cluster, Credential, CredentialScope, ErrorClass, KeySelector, ProviderError,
+    RequestContext, ServiceAccountSelector,
 };
 use latchkey_secret::SecretValue;
 
@@ -22,6 +22,11 @@ pub trait CredentialSource: Send + Sync {
 
     /// The reconcile that a read belongs to, if the caller names one: its reads share one fetch (providers specification 2.6).
     fn reconcile_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// The token of the pod that a read is for, if the agent sent one. Nobody has verified it.
+    fn caller(&self) -> Option<&CallerToken> {
         None
     }
 
@@ -94,6 +99,10 @@ impl CredentialSource for ClusterCredentials<'_> {
 
     fn reconcile_id(&self) -> Option<&str> {
         self.context.reconcile_id()
+    }
+
+    fn caller(&self) -> Option<&CallerToken> {
+        self.context.caller()?.token.as_ref()
     }
 
     fn is_cluster_wide(&self) -> bool {

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use latchkey_provider_sdk::json::{self, Escape};
-use latchkey_provider_sdk::{ErrorClass, Metrics, ProviderError, ServiceAccountSelector};
+use latchkey_provider_sdk::{
+    CallerToken, ErrorClass, Metrics, ProviderError, ServiceAccountSelector,
+};
 use latchkey_secret::SecretValue;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -42,6 +44,8 @@ pub(crate) struct Material {
     pub(crate) static_token: Option<Token>,
     /// The service account token out of a Secret, for [`AccountToken::Secret`].
     pub(crate) account_token: Option<SecretValue>,
+    /// The token of the pod that asks, for [`AccountToken::Caller`].
+    pub(crate) caller: Option<CallerToken>,
 }
 
 /// What a session is made of.
@@ -61,6 +65,8 @@ pub(crate) struct Session {
     pub(crate) identity: String,
     pub(crate) settings: Settings,
     pub(crate) client: Arc<VaultClient>,
+    /// The pod that it serves, where each logs in for itself.
+    pub(crate) caller: Option<CallerToken>,
     material: Material,
     /// Held while logging in, so that concurrent calls share one login.
     login_turn: tokio::sync::Mutex<()>,
@@ -99,6 +105,7 @@ impl Session {
             identity: parts.identity,
             settings: parts.settings,
             client: Arc::new(parts.client),
+            caller: parts.material.caller.clone(),
             material: parts.material,
             login_turn: tokio::sync::Mutex::new(()),
             current: Mutex::new(None),
@@ -180,6 +187,7 @@ impl Session {
             .into_iter()
             .chain(fixed)
             .chain(self.material.account_token.clone())
+            .chain(self.caller.as_ref().map(|caller| caller.token().clone()))
             .collect()
     }
 
@@ -249,6 +257,11 @@ impl Session {
                 credentials.secret_key(reference.selector()).await?.value
             }
             (AccountToken::OwnPod, _) => credentials.own_pod_token().await?,
+            (AccountToken::Caller, _) => self
+                .caller
+                .as_ref()
+                .map(|caller| caller.token().clone())
+                .ok_or_else(no_caller)?,
         };
         let number = self.current.lock().as_ref().map_or(0, |login| login.number) + 1;
         let login = self.log_in(mount, role, &token, number).await?;
@@ -283,7 +296,7 @@ impl Session {
         let call = Call::post(LOGIN, path, Some(login_body(role, jwt)));
         let answer = self.client.send(&call, self.auth_caller(None)).await?;
         if !answer.status.is_success() {
-            return Err(self.login_refused(mount, &answer, jwt));
+            return Err(self.login_refused(mount, role, &answer, jwt));
         }
         let body = answer.json()?;
         for warning in body.messages("warnings") {
@@ -316,10 +329,37 @@ impl Session {
         })
     }
 
-    fn login_refused(&self, mount: &str, answer: &Answer, jwt: &SecretValue) -> ProviderError {
+    /// Whose login it is, as the end of a sentence.
+    pub(crate) fn on_whose_behalf(&self) -> String {
+        match (&self.caller, &self.settings.auth) {
+            (Some(caller), Auth::Kubernetes { role, .. }) => {
+                format!(" (role \"{role}\", service account {})", caller.account())
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn login_refused(
+        &self,
+        mount: &str,
+        role: &str,
+        answer: &Answer,
+        jwt: &SecretValue,
+    ) -> ProviderError {
         let text = with_colon(answer.error_text(&[jwt]));
         let origin = self.client.origin();
         match answer.status {
+            // The token of a pod is genuine as a rule: what it lacks is the role.
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN if self.caller.is_some() => {
+                let account = self.caller.as_ref().map(CallerToken::account);
+                let account = account.unwrap_or_default();
+                ProviderError::new(
+                    ErrorClass::PermissionDenied,
+                    format!(
+                        "vault server {origin} refused service account {account} the role \"{role}\" at auth/{mount}{text}"
+                    ),
+                )
+            }
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 ProviderError::new(
                     ErrorClass::Unauthenticated,
@@ -428,6 +468,15 @@ impl Held {
             Self::Login(login) => Some(&login.token),
         }
     }
+}
+
+/// The failure of a request without the token that the store's login takes.
+pub(crate) fn no_caller() -> ProviderError {
+    ProviderError::new(
+        ErrorClass::Unauthenticated,
+        "the login is that of the pod that mounts the value (useCallerToken), and the request brought no token of one: deliver \
+         it as a volume, through a store with annotation latchkey.dev/caller-identity",
+    )
 }
 
 /// `{"jwt":…,"role":…}` in memory that is wiped.

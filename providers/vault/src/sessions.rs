@@ -1,10 +1,11 @@
-//! The cache of sessions: at most one per resource and credential namespace, and only as long as nothing changed (providers
+//! The cache of sessions: at most one per resource and credential namespace (and pod, where each logs in for itself), and only as long as nothing changed (providers
 //! specification 2.6 and 8.3).
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use latchkey_provider_sdk::ProviderError;
+use latchkey_provider_sdk::{CallerToken, ProviderError};
 use parking_lot::Mutex;
 
 use crate::session::Session;
@@ -20,6 +21,9 @@ pub(crate) struct SessionId {
     pub(crate) credential_namespace: String,
     /// Whether references may leave that namespace.
     pub(crate) is_cluster_wide: bool,
+    /// Whose pod it serves, where each logs in for itself: service account, pod and audiences, as its token claims them. What
+    /// was granted to one token is granted to no other: the version holds its digest.
+    pub(crate) caller: Option<String>,
 }
 
 /// Least recently used sessions go first when there are too many. A session that goes revokes its token once the last call
@@ -42,6 +46,27 @@ struct Entry {
     version: String,
     session: Arc<Session>,
     last_use: u64,
+    /// When the token of the pod that it serves ends, in seconds since the epoch.
+    ends: Option<u64>,
+}
+
+// === impl State ===
+
+impl State {
+    /// Takes out the sessions of pods whose tokens have ended: nobody can ask for them any more.
+    fn take_ended(&mut self, now: u64) -> Vec<Entry> {
+        let has_ended = |entry: &Entry| entry.ends.is_some_and(|ends| ends <= now);
+        let ended = self
+            .entries
+            .extract_if(|_, entry| has_ended(entry))
+            .map(|(_, entry)| entry);
+        ended.collect()
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 // === impl Sessions ===
@@ -85,7 +110,9 @@ impl Sessions {
                 version: version.to_owned(),
                 session: Arc::clone(&made),
                 last_use: state.uses,
+                ends: made.caller.as_ref().map(CallerToken::expires),
             };
+            gone.extend(state.take_ended(now()));
             gone.extend(state.entries.insert(id, entry));
             while state.entries.len() > self.capacity {
                 let oldest = state

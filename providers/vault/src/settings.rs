@@ -12,6 +12,8 @@ use crate::paths::segments;
 
 /// Default mount of the Kubernetes auth method.
 pub(crate) const DEFAULT_KUBERNETES_MOUNT: &str = "kubernetes";
+/// Default mount of the JWT auth method.
+pub(crate) const DEFAULT_JWT_MOUNT: &str = "jwt";
 
 /// Everything that a store of this kind says, owned and checked.
 #[derive(Clone)]
@@ -33,6 +35,21 @@ pub struct Settings {
     /// Headers of the user's own.
     pub(crate) headers: HeaderMap,
     pub(crate) auth: Auth,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// Whether each pod logs in for itself.
+    pub(crate) const fn logs_in_as_caller(&self) -> bool {
+        matches!(
+            self.auth,
+            Auth::Kubernetes {
+                account: AccountToken::Caller,
+                ..
+            }
+        )
+    }
 }
 
 /// Where trusted roots come from.
@@ -68,10 +85,11 @@ pub(crate) enum Auth {
     None,
     /// A token that the user manages.
     Token(KeyReference),
-    /// A login with a token of a service account.
+    /// A login with a token of a service account, at a Kubernetes or JWT auth method: both are asked alike.
     Kubernetes {
         /// Mount of the auth method.
         mount: String,
+        /// Empty for the default role of a JWT auth method.
         role: String,
         account: AccountToken,
     },
@@ -90,6 +108,8 @@ pub(crate) enum AccountToken {
     Secret(KeyReference),
     /// The token of this server's own pod.
     OwnPod,
+    /// The token that came with the request: that of the pod that mounts the value.
+    Caller,
 }
 
 /// Checks the base address.

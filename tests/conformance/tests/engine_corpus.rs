@@ -201,6 +201,7 @@ impl State {
             namespace: NAMESPACE.into(),
             name: name.into(),
             uid: "1".into(),
+            pod: None,
         };
         let renderer = Renderer::new(Settings::default(), Arc::new(NoObjects));
         let source = Stores::new(&self.stores);

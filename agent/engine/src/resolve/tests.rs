@@ -187,6 +187,7 @@ fn test_caller() -> Caller {
         namespace: "team-a".into(),
         name: "db".into(),
         uid: "1".into(),
+        pod: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use latchkey_engine::source::FailureClass;
+use latchkey_engine::source::{CallerNeeds, FailureClass};
 use latchkey_proto::provider::v1::ExternalSecretDataRemoteRef;
 use latchkey_transport::ConnectError;
 use tonic::{Code, Status};
@@ -35,6 +35,7 @@ fn usable(provider: &Provider) -> Usable {
         address: provider.address().parse().unwrap(),
         certificate: None,
         token: None,
+        caller: CallerNeeds::default(),
         server_name: None,
         retry: None,
     }

@@ -29,6 +29,7 @@ fn usable(namespace: &str, name: &str) -> Usable {
             key_key: None,
         }),
         token: None,
+        caller: Default::default(),
         server_name: None,
         retry: None,
     }

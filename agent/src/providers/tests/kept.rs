@@ -152,6 +152,7 @@ async fn a_secret_is_read_again_after_half_a_minute() {
             key_key: None,
         }),
         token: None,
+        caller: Default::default(),
         server_name: None,
         retry: None,
     };

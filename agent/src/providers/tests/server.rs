@@ -20,6 +20,7 @@ use rcgen::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 
@@ -79,6 +80,8 @@ pub(super) struct Script {
     pub(super) generators: Mutex<Vec<(generator::GeneratorRef, String, Vec<u8>)>>,
     /// The header `authorization` of every request, those for health included.
     pub(super) authorizations: Mutex<Vec<Option<String>>>,
+    /// Everything else that agents say about callers, of every request.
+    pub(super) callers: Mutex<Vec<BTreeMap<String, String>>>,
     pub(super) delay: Mutex<Duration>,
     pub(super) cancelled: AtomicUsize,
     counts: Mutex<HashMap<&'static str, usize>>,
@@ -353,6 +356,7 @@ impl Provider {
             let header = request.metadata().get("authorization");
             let header = header.map(|header| header.to_str().unwrap_or("?").to_owned());
             heard.authorizations.lock().push(header);
+            heard.callers.lock().push(said(request.metadata()));
             Ok(request)
         };
         let server = tonic::transport::Server::builder()
@@ -402,4 +406,15 @@ pub(super) fn providers_with(authority: Option<&Authority>, timeout: Duration) -
         pool: Pool::new(PoolSettings::default(), ProviderMetrics::default()),
         timeout,
     }
+}
+
+/// The headers that begin with `eso-`.
+fn said(metadata: &MetadataMap) -> BTreeMap<String, String> {
+    let headers = metadata.iter().filter_map(|pair| match pair {
+        KeyAndValueRef::Ascii(key, value) => {
+            Some((key.to_string(), value.to_str().ok()?.to_owned()))
+        }
+        KeyAndValueRef::Binary(..) => None,
+    });
+    headers.filter(|(key, _)| key.starts_with("eso-")).collect()
 }

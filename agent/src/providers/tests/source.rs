@@ -100,6 +100,7 @@ pub(super) fn caller(namespace: &str) -> Caller {
         namespace: namespace.into(),
         name: "app".into(),
         uid: "1".into(),
+        pod: None,
     }
 }
 

@@ -22,7 +22,7 @@ use super::generators;
 use super::server::{Authority, Provider, providers};
 use super::source::{Held, caller, failure, namespaced, reference, remote};
 use crate::providers::tokens::{LIFETIME, Mint, Token};
-use crate::providers::{ProviderSource, Providers, TokenProblem, Tokens};
+use crate::providers::{PodTokens, ProviderSource, Providers, TokenProblem, Tokens};
 use crate::stores::TokenSource;
 use crate::stores::validation::examine;
 
@@ -369,7 +369,8 @@ async fn volumes_refuse_stores_that_need_a_token() {
     let held = Arc::new(Held::default());
     held.add(namespaced("team-a", &provider.address(), auth()));
     held.add(namespaced("team-b", &provider.address(), json!({})));
-    let source = ProviderSource::for_volumes(held, Arc::new(providers));
+    let source =
+        ProviderSource::for_volumes(held, Arc::new(providers), Arc::new(PodTokens::new("n1")));
     let error = source
         .secret(&caller("team-a"), &reference("SecretStore"), &remote())
         .await

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use latchkey_engine::source::FailureClass;
+use latchkey_engine::source::{CallerNeeds, FailureClass};
 use latchkey_proto::generator::v1 as generator;
 use latchkey_proto::provider::v1 as wire;
 use latchkey_transport::{ClientOptions, Identity, Incoming, ServerOptions};
@@ -77,6 +77,7 @@ impl Recorder {
             address: format!("localhost:{}", self.port).parse().unwrap(),
             certificate: None,
             token: None,
+            caller: CallerNeeds::default(),
             server_name: None,
             retry: Some(RetryOverride {
                 retries: 0,
@@ -358,6 +359,7 @@ async fn a_server_that_dies_during_a_call_is_tried_three_times_in_all() {
         address: format!("localhost:{port}").parse().unwrap(),
         certificate: None,
         token: None,
+        caller: CallerNeeds::default(),
         server_name: None,
         retry: None,
     };

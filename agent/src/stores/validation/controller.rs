@@ -12,7 +12,7 @@ use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{WatchStreamExt as _, predicates, reflector, watcher};
+use kube::runtime::{Predicate as _, WatchStreamExt as _, predicates, reflector, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use latchkey_crds::conditions::{self, ConditionStatus};
 use latchkey_crds::generator::{ClusterGenerator, Generator};
@@ -205,7 +205,11 @@ impl Validator {
             })
             .applied_objects()
             // Our own status writes must not lead to another validation.
-            .predicate_filter(predicates::generation, Default::default());
+            .predicate_filter(
+                // No generation counts the annotations by which a store is read under the identity of pods.
+                predicates::generation.combine(predicates::annotations),
+                Default::default(),
+            );
         let own_identity =
             WatchStream::from_changes(self.0.providers.identities.own().changes()).map(|_| ());
         let breakers =

@@ -141,6 +141,11 @@ fn each_way_to_succeed_has_its_reason_and_message() {
             "secret deleted due to DeletionPolicy=Delete",
         ),
         (
+            Achievement::LeftToPods,
+            "SecretSynced",
+            "each pod that mounts it is given its own values",
+        ),
+        (
             Achievement::Missing,
             "SecretMissing",
             "secret will not be created due to CreationPolicy=Merge",

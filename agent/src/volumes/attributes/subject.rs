@@ -5,6 +5,7 @@ use std::fmt;
 use latchkey_crds::external_secret::{
     Data, ExternalSecret, ExternalSecretSpec, RemoteRef, SecretStoreRef, StoreKind,
 };
+use latchkey_engine::source::{CallerScope, PodCaller};
 
 use crate::stable_hash::fnv1a;
 use crate::volumes::objects::ObjectKey;
@@ -16,6 +17,9 @@ pub struct ContentKey {
     pub namespace: String,
     /// What is shown.
     pub subject: Subject,
+    /// Whose pods it is for; `None` for all pods that may mount it. Stores that are read under the identity of pods give each
+    /// its own (csi.md 9.2).
+    pub caller: Option<PodCaller>,
 }
 
 /// Where the content of a volume is described.
@@ -48,6 +52,13 @@ pub struct InlineEntry {
 // === impl ContentKey ===
 
 impl ContentKey {
+    /// By how many it may be shared.
+    #[must_use]
+    pub fn scope(&self) -> CallerScope {
+        let caller = self.caller.as_ref();
+        caller.map_or(CallerScope::Store, PodCaller::scope)
+    }
+
     /// The ExternalSecret, if the volume names one.
     #[must_use]
     pub fn object(&self) -> Option<ObjectKey> {

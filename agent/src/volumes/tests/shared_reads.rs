@@ -12,6 +12,7 @@ fn caller(namespace: &str) -> Caller {
         namespace: namespace.to_owned(),
         name: String::from("es"),
         uid: String::from("4a1c"),
+        pod: None,
     }
 }
 

@@ -1,14 +1,15 @@
 //! From the resource's `spec` to [`Settings`]: the static part of validation (providers specification 8.1 and 8.9).
 
 use latchkey_crds::provider_vault::{
-    HashicorpVaultSpec, VaultAuth, VaultClientTls, VaultKubernetes, VaultKvVersion,
+    HashicorpVaultSpec, VaultAuth, VaultClientTls, VaultJwt, VaultKubernetes, VaultKvVersion,
 };
 use latchkey_crds::selectors::{CaProviderType, SecretKeySelector};
 use latchkey_provider_sdk::ProviderError;
 
 use super::{
-    AccountToken, Auth, CertificateReference, DEFAULT_KUBERNETES_MOUNT, KeyReference, KvVersion,
-    Roots, Settings, mount_path, server_address, user_headers, vault_namespace,
+    AccountToken, Auth, CertificateReference, DEFAULT_JWT_MOUNT, DEFAULT_KUBERNETES_MOUNT,
+    KeyReference, KvVersion, Roots, Settings, mount_path, server_address, user_headers,
+    vault_namespace,
 };
 use crate::client::Consistency;
 
@@ -138,8 +139,15 @@ fn auth(auth: &VaultAuth) -> Result<Auth, ProviderError> {
     if let Some(method) = &auth.kubernetes {
         return kubernetes(method);
     }
+    if let Some(method) = auth
+        .jwt
+        .as_ref()
+        .filter(|method| method.use_caller_token == Some(true))
+    {
+        return jwt_of_caller(method);
+    }
     Err(ProviderError::invalid_config(format!(
-        "auth.{method} is not supported by this provider yet: use tokenSecretRef or kubernetes"
+        "auth.{method} is not supported by this provider yet: use tokenSecretRef, kubernetes, or jwt with useCallerToken"
     )))
 }
 
@@ -149,7 +157,14 @@ fn kubernetes(method: &VaultKubernetes) -> Result<Auth, ProviderError> {
             "auth.kubernetes.role must be set",
         ));
     }
-    let account = if let Some(account) = &method.service_account_ref {
+    let account = if method.use_caller_token == Some(true) {
+        if method.service_account_ref.is_some() || method.secret_ref.is_some() {
+            return Err(ProviderError::invalid_config(
+                "auth.kubernetes.useCallerToken excludes serviceAccountRef and secretRef",
+            ));
+        }
+        AccountToken::Caller
+    } else if let Some(account) = &method.service_account_ref {
         AccountToken::Requested {
             name: account.name.clone(),
             namespace: account
@@ -172,6 +187,21 @@ fn kubernetes(method: &VaultKubernetes) -> Result<Auth, ProviderError> {
         mount: mount.unwrap_or_else(|| DEFAULT_KUBERNETES_MOUNT.to_owned()),
         role: method.role.clone(),
         account,
+    })
+}
+
+/// A JWT auth method takes a pod's token as a Kubernetes auth method does, and verifies it by itself.
+fn jwt_of_caller(method: &VaultJwt) -> Result<Auth, ProviderError> {
+    if method.secret_ref.is_some() || method.kubernetes_service_account_token.is_some() {
+        return Err(ProviderError::invalid_config(
+            "auth.jwt.useCallerToken excludes secretRef and kubernetesServiceAccountToken",
+        ));
+    }
+    let mount = mount_path("auth.jwt.path", method.path.as_deref())?;
+    Ok(Auth::Kubernetes {
+        mount: mount.unwrap_or_else(|| DEFAULT_JWT_MOUNT.to_owned()),
+        role: method.role.clone().unwrap_or_default(),
+        account: AccountToken::Caller,
     })
 }
 
@@ -291,6 +321,37 @@ mod tests {
     }
 
     #[test]
+    fn pods_log_in_for_themselves_where_the_resource_says_so() {
+        for (method, expected) in [
+            (
+                json!({"kubernetes": {"role": "app", "useCallerToken": true}}),
+                ("kubernetes", "app"),
+            ),
+            (
+                json!({"kubernetes": {"role": "app", "useCallerToken": true, "mountPath": "k8s"}}),
+                ("k8s", "app"),
+            ),
+            (
+                json!({"jwt": {"role": "app", "useCallerToken": true}}),
+                ("jwt", "app"),
+            ),
+            (
+                json!({"jwt": {"useCallerToken": true, "path": "/pods/"}}),
+                ("pods", ""),
+            ),
+        ] {
+            let found = settings(json!({ "auth": method })).unwrap();
+            assert!(found.logs_in_as_caller());
+            let Auth::Kubernetes { mount, role, .. } = found.auth else {
+                panic!("no login")
+            };
+            assert_eq!((mount.as_str(), role.as_str()), expected);
+        }
+        let own = settings(json!({"auth": {"kubernetes": {"role": "r", "useCallerToken": false}}}));
+        assert!(!own.unwrap().logs_in_as_caller());
+    }
+
+    #[test]
     fn what_is_not_supported_or_contradictory_is_refused_by_name() {
         let key = json!({"name": "s", "key": "k"});
         for (changes, text) in [
@@ -318,6 +379,16 @@ mod tests {
             (
                 json!({"auth": {"gcp": {"role": "r"}}}),
                 "auth.gcp is not supported",
+            ),
+            (
+                json!({"auth": {"kubernetes": {
+                    "role": "r", "useCallerToken": true, "serviceAccountRef": {"name": "a"},
+                }}}),
+                "useCallerToken excludes",
+            ),
+            (
+                json!({"auth": {"jwt": {"useCallerToken": true, "secretRef": key}}}),
+                "useCallerToken excludes",
             ),
             (json!({"auth": {}}), "found none"),
             (

@@ -18,7 +18,7 @@ use crate::store::{Given, backend, backend_with, key, property, store, text};
 
 /// An auth method that takes what Kubernetes auth takes: a role and a signed token with an audience.
 pub(crate) struct Method {
-    bao: Arc<Bao>,
+    pub(crate) bao: Arc<Bao>,
     mount: &'static str,
     key: EcdsaKeyPair,
 }
@@ -57,16 +57,24 @@ impl Method {
 
     /// A signed token for `audience`.
     fn account_token(&self, audience: &str) -> String {
-        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        self.token_with(audience, json!({}))
+    }
+
+    /// A signed token for `audience` with more claims.
+    pub(crate) fn token_with(&self, audience: &str, more: Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap()
             .as_secs();
-        let claims = json!({"sub": "team:app", "aud": audience, "iat": now, "nbf": now - 5, "exp": now + 600});
+        let mut claims = json!({"sub": "team:app", "aud": audience, "iat": now, "nbf": now - 5, "exp": now + 600});
+        for (name, value) in more.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
         let signed = format!(
             "{}.{}",
-            part(json!({"alg": "ES256", "typ": "JWT"})),
-            part(claims)
+            part(&json!({"alg": "ES256", "typ": "JWT"})),
+            part(&claims)
         );
         let signature = self
             .key
@@ -79,7 +87,7 @@ impl Method {
         self.store_with(json!({"serviceAccountRef": {"name": "app", "audiences": ["vault"]}}))
     }
 
-    fn store_with(&self, kubernetes: Value) -> Store {
+    pub(crate) fn store_with(&self, kubernetes: Value) -> Store {
         let mut method = json!({"mountPath": self.mount, "role": "app"});
         for (name, value) in kubernetes.as_object().unwrap() {
             method[name] = value.clone();
@@ -92,7 +100,7 @@ impl Method {
     }
 
     /// Waits until the number of living tokens is `expected`: revocation happens in the background.
-    async fn expect_logins(&self, expected: usize) {
+    pub(crate) async fn expect_logins(&self, expected: usize) {
         for _ in 0..100 {
             if self.bao.logins(self.mount).await == expected {
                 return;

@@ -11,6 +11,7 @@
     reason = "helpers outside of test functions fail the test the same way"
 )]
 
+mod callers;
 mod faults;
 mod hygiene;
 mod login;

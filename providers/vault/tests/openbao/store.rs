@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use latchkey_provider_sdk::{
-    Credential, KeySelector, MetadataPolicy, Metrics, ProviderError, RemoteRef,
+    CallerToken, Credential, KeySelector, MetadataPolicy, Metrics, ProviderError, RemoteRef,
     ServiceAccountSelector,
 };
 use latchkey_provider_vault::backend::Store;
@@ -31,6 +31,8 @@ pub(crate) struct Given {
     pub(crate) namespace: String,
     pub(crate) is_cluster_wide: bool,
     pub(crate) reconcile_id: Option<String>,
+    /// The pod that reads are for.
+    pub(crate) caller: Option<CallerToken>,
     version: AtomicU64,
 }
 
@@ -51,6 +53,7 @@ impl Given {
             namespace: "team".to_owned(),
             is_cluster_wide: false,
             reconcile_id: None,
+            caller: None,
             version: AtomicU64::new(1),
         }
     }
@@ -65,6 +68,15 @@ impl Given {
         let given = Self::new(&[]);
         *given.account_token.lock() = token.to_owned();
         given
+    }
+
+    /// Nothing but the token of a pod.
+    pub(crate) fn pod(token: &str) -> Self {
+        let token = SecretValue::from(token.to_owned());
+        Self {
+            caller: Some(CallerToken::try_new(token).unwrap()),
+            ..Self::account("the provider's own, which nobody may use here")
+        }
     }
 
     /// Replaces a value, as a rotation does.
@@ -102,6 +114,10 @@ impl CredentialSource for Given {
 
     fn reconcile_id(&self) -> Option<&str> {
         self.reconcile_id.as_deref()
+    }
+
+    fn caller(&self) -> Option<&CallerToken> {
+        self.caller.as_ref()
     }
 
     fn is_cluster_wide(&self) -> bool {

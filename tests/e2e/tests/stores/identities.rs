@@ -26,6 +26,7 @@ fn usable(namespace: &str, secret: Option<(&str, &str)>) -> Result<Usable> {
         server_name: None,
         token: None,
         retry: None,
+        caller: latchkey_engine::source::CallerNeeds::default(),
     })
 }
 
