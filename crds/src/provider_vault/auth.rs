@@ -117,8 +117,9 @@ pub struct VaultUserPass {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
-    "has(self.secretRef) != has(self.kubernetesServiceAccountToken)",
-    "exactly one of secretRef and kubernetesServiceAccountToken must be set"
+    "has(self.useCallerToken) && self.useCallerToken ? !has(self.secretRef) && !has(self.kubernetesServiceAccountToken) : \
+     has(self.secretRef) != has(self.kubernetesServiceAccountToken)",
+    "exactly one of secretRef, kubernetesServiceAccountToken and useCallerToken: true must be set"
 ))]
 pub struct VaultJwt {
     /// Mount path of the method. Default `jwt`.

@@ -7,6 +7,8 @@ mod identities;
 mod manifests;
 #[path = "stores/outages.rs"]
 mod outages;
+#[path = "stores/pods.rs"]
+mod pods;
 #[path = "stores/scopes.rs"]
 mod scopes;
 #[path = "stores/support.rs"]
