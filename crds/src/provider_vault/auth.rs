@@ -65,8 +65,12 @@ pub struct VaultAppRole {
 }
 
 /// Login by a Kubernetes ServiceAccount.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.useCallerToken) || !self.useCallerToken || !(has(self.serviceAccountRef) || has(self.secretRef))",
+    "useCallerToken excludes serviceAccountRef and secretRef"
+))]
 pub struct VaultKubernetes {
     /// Mount path of the method. Default `kubernetes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,9 +121,12 @@ pub struct VaultUserPass {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
-    "has(self.useCallerToken) && self.useCallerToken ? !has(self.secretRef) && !has(self.kubernetesServiceAccountToken) : \
-     has(self.secretRef) != has(self.kubernetesServiceAccountToken)",
-    "exactly one of secretRef, kubernetesServiceAccountToken and useCallerToken: true must be set"
+    "(has(self.useCallerToken) && self.useCallerToken) || has(self.secretRef) != has(self.kubernetesServiceAccountToken)",
+    "exactly one of secretRef and kubernetesServiceAccountToken must be set"
+))]
+#[x_kube(validation = (
+    "!has(self.useCallerToken) || !self.useCallerToken || !(has(self.secretRef) || has(self.kubernetesServiceAccountToken))",
+    "useCallerToken excludes secretRef and kubernetesServiceAccountToken"
 ))]
 pub struct VaultJwt {
     /// Mount path of the method. Default `jwt`.

@@ -28,10 +28,10 @@ fn refused_volumes_say_why_and_mount_nothing() -> Result<()> {
                 "unknown attribute defaultmode; did you mean defaultMode?",
             ),
             (
-                "not-yet",
-                volume("v", json!({"externalSecret": "es", "optional": "true"})),
+                "no-bool",
+                volume("v", json!({"externalSecret": "es", "optional": "yes"})),
                 "InvalidArgument",
-                "attribute optional is not supported yet",
+                "attribute optional is neither \"true\" nor \"false\"",
             ),
             (
                 "writable",

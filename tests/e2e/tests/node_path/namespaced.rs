@@ -22,6 +22,17 @@ fn an_install_for_one_namespace_works_with_roles_only_and_leaves_others_alone() 
     })
 }
 
+/// The names of the release's ClusterRoleBindings.
+async fn bindings(cx: &Context) -> Result<String> {
+    let names = cx.kubectl(&[
+        "get",
+        "clusterrolebindings",
+        "--selector=app.kubernetes.io/instance=latchkey",
+        "--output=name",
+    ]);
+    Ok(names.await?.trim().to_owned())
+}
+
 async fn in_one_namespace(cx: &Context, other: &str) -> Result<()> {
     let watch = format!("--set=watchNamespaces={{{}}}", cx.namespace());
     let values = [
@@ -29,6 +40,7 @@ async fn in_one_namespace(cx: &Context, other: &str) -> Result<()> {
         "--set=sync.mode=Deployment",
         "--set=sync.replicas=1",
     ];
+    ensure!(!bindings(cx).await?.is_empty(), "for all namespaces");
     helm_install_agent(cx, &values).await?;
     // Until now agents of the former install ran, with rights of the new one.
     let accounts = ["latchkey-node", "latchkey-sync"];
@@ -36,10 +48,8 @@ async fn in_one_namespace(cx: &Context, other: &str) -> Result<()> {
         .iter()
         .map(|account| cx.audit(SYSTEM, account).map(|requests| requests.len()))
         .collect::<Result<_>>()?;
-    let bindings = cx
-        .kubectl(&["get", "clusterrolebindings", "--output=name"])
-        .await?;
-    ensure!(!bindings.contains("/latchkey-"), "left: {bindings}");
+    let left = bindings(cx).await?;
+    ensure!(left.is_empty(), "left: {left}");
 
     apply_values(cx, &[("a", "value")], "1h").await?;
     let mut synced = latchkey_e2e::external_secret("synced", "s", &["a"], "1h");
