@@ -1,5 +1,7 @@
 //! An install for some namespaces, on the real kubelet.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use latchkey_cluster::{Context, eventually, test_alone};
 use latchkey_e2e::{SYSTEM, ensure_installed, helm_install_agent, list, pod, volume};
@@ -40,10 +42,18 @@ async fn in_one_namespace(cx: &Context, other: &str) -> Result<()> {
         "--set=sync.mode=Deployment",
         "--set=sync.replicas=1",
     ];
+    let accounts = ["latchkey-node", "latchkey-sync"];
+    let known = [SYSTEM, cx.namespace(), other];
+    // Pods that earlier tests left have volumes that are still looked after.
+    let strangers: BTreeSet<String> = cx
+        .audit(SYSTEM, accounts[0])?
+        .into_iter()
+        .map(|request| request.object_ref.namespace)
+        .filter(|name| !name.is_empty() && !known.contains(&name.as_str()))
+        .collect();
     ensure!(!bindings(cx).await?.is_empty(), "for all namespaces");
     helm_install_agent(cx, &values).await?;
     // Until now agents of the former install ran, with rights of the new one.
-    let accounts = ["latchkey-node", "latchkey-sync"];
     let before: Vec<usize> = accounts
         .iter()
         .map(|account| cx.audit(SYSTEM, account).map(|requests| requests.len()))
@@ -108,13 +118,11 @@ async fn in_one_namespace(cx: &Context, other: &str) -> Result<()> {
         .await?;
     ensure!(touched.is_empty(), "touched elsewhere: {touched}");
 
-    let known = [SYSTEM, cx.namespace(), other];
     for (account, from) in accounts.iter().zip(before) {
         for request in cx.audit(SYSTEM, account)?.iter().skip(from) {
             let (object, code) = (&request.object_ref, request.response_status.code);
             let namespace = object.namespace.as_str();
-            // Pods that an earlier test left have volumes that are still looked after.
-            if !namespace.is_empty() && !known.contains(&namespace) {
+            if strangers.contains(namespace) {
                 continue;
             }
             let is_theirs =
@@ -137,7 +145,8 @@ async fn in_one_namespace(cx: &Context, other: &str) -> Result<()> {
         ])
         .await?;
     let is_about_strangers = |line: &str| {
-        line.contains("in the namespace") && !known[1..].iter().any(|name| line.contains(name))
+        let place = line.split_once("in the namespace").map(|(_, place)| place);
+        place.is_some_and(|place| strangers.iter().any(|name| place.contains(name.as_str())))
     };
     let forbidden: Vec<&str> = logs
         .lines()
