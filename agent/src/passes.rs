@@ -1,13 +1,21 @@
 //! Passes of all controllers, under the names that the controllers of Kubernetes usually have for them (`externalsecret.md` 8.1).
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use prometheus_client::encoding::EncodeLabelSet;
+use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::schedule::meter::{self, Meter, QueueLabels, QueueMetrics};
 
 /// Bounds of the durations, in seconds: those that dashboards expect.
 const DURATIONS: [f64; 23] = [
@@ -22,7 +30,15 @@ pub struct Passes {
     errors: Family<ControllerLabels, Counter>,
     durations: Family<ControllerLabels, Histogram, fn() -> Histogram>,
     running: Family<ControllerLabels, Gauge>,
+    retries: Family<QueueLabels, Counter>,
+    work: Family<QueueLabels, Histogram, fn() -> Histogram>,
+    unfinished: Unfinished,
+    queues: QueueMetrics,
 }
+
+/// When the passes began that run, by their controllers and numbers of their own.
+#[derive(Clone, Debug, Default)]
+struct Unfinished(Arc<Mutex<BTreeMap<&'static str, BTreeMap<u64, Instant>>>>);
 
 /// How a pass ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +48,17 @@ pub(crate) enum PassResult {
     /// Well, and the next one is due after a while.
     RequeueAfter,
     /// Not well.
-    Error,
+    Error {
+        /// Whether another one is due after a while.
+        is_repeated: bool,
+    },
 }
 
 /// A pass that runs. Dropped before its end it was cut off, and does not count.
 pub(crate) struct Pass<'a> {
     passes: &'a Passes,
     controller: ControllerLabels,
+    number: u64,
     begin: Instant,
 }
 
@@ -62,6 +82,10 @@ impl Default for Passes {
             errors: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             running: Family::default(),
+            retries: Family::default(),
+            work: Family::new_with_constructor(|| Histogram::new(meter::DURATIONS)),
+            unfinished: Unfinished::default(),
+            queues: QueueMetrics::default(),
         }
     }
 }
@@ -89,23 +113,45 @@ impl Passes {
             "Passes that run",
             self.running.clone(),
         );
+        self.queues.register(registry);
+        registry.register(
+            "workqueue_retries",
+            "Passes that did not end well and are repeated",
+            self.retries.clone(),
+        );
+        registry.register(
+            "workqueue_work_duration_seconds",
+            "Duration of passes",
+            self.work.clone(),
+        );
+        registry.register_collector(Box::new(self.unfinished.clone()));
+    }
+
+    /// What the queue of a controller tells, if it is one of ours.
+    pub(crate) fn meter(&self, controller: &'static str) -> Meter {
+        self.queues.meter(controller)
     }
 
     /// A pass of a controller, which has the name of its kind in lower case, begins.
     pub(crate) fn begin(&self, controller: &'static str) -> Pass<'_> {
+        let begin = Instant::now();
+        let number = self.unfinished.begin(controller, begin);
         let controller = ControllerLabels { controller };
         self.running.get_or_create(&controller).inc();
         Pass {
             passes: self,
             controller,
-            begin: Instant::now(),
+            number,
+            begin,
         }
     }
 
     /// Has one series of each name.
     #[cfg(test)]
     pub(crate) fn show_all(&self) {
-        self.begin("externalsecret").end(PassResult::Error);
+        let _meter = self.meter("externalsecret");
+        let failed = PassResult::Error { is_repeated: true };
+        self.begin("externalsecret").end(failed);
     }
 }
 
@@ -115,7 +161,7 @@ impl PassResult {
     /// Of a pass that failed or not, and after which another one is due without a change or not.
     pub(crate) fn of(has_failed: bool, is_due_again: bool) -> Self {
         match (has_failed, is_due_again) {
-            (true, _) => Self::Error,
+            (true, is_repeated) => Self::Error { is_repeated },
             (false, true) => Self::RequeueAfter,
             (false, false) => Self::Success,
         }
@@ -127,29 +173,95 @@ impl PassResult {
 impl Pass<'_> {
     /// The pass ended.
     pub(crate) fn end(self, result: PassResult) {
+        let ControllerLabels { controller } = self.controller;
+        let queue = QueueLabels::of(controller);
         let result = match result {
             PassResult::Success => "success",
             PassResult::RequeueAfter => "requeue_after",
-            PassResult::Error => {
+            PassResult::Error { is_repeated } => {
                 self.passes.errors.get_or_create(&self.controller).inc();
+                if is_repeated {
+                    self.passes.retries.get_or_create(&queue).inc();
+                }
                 "error"
             }
         };
-        let ControllerLabels { controller } = self.controller;
         self.passes
             .ended
             .get_or_create(&ResultLabels { controller, result })
             .inc();
-        self.passes
-            .durations
-            .get_or_create(&self.controller)
-            .observe(self.begin.elapsed().as_secs_f64());
+        let seconds = self.begin.elapsed().as_secs_f64();
+        let durations = self.passes.durations.get_or_create(&self.controller);
+        durations.observe(seconds);
+        self.passes.work.get_or_create(&queue).observe(seconds);
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         self.passes.running.get_or_create(&self.controller).dec();
+        let ControllerLabels { controller } = self.controller;
+        self.passes.unfinished.end(controller, self.number);
+    }
+}
+
+// === impl Unfinished ===
+
+impl Unfinished {
+    /// Takes note of a pass, and answers its number.
+    fn begin(&self, controller: &'static str, now: Instant) -> u64 {
+        let mut all = self.0.lock();
+        let running = all.entry(controller).or_default();
+        let number = running.last_key_value().map_or(0, |(last, _)| last + 1);
+        running.insert(number, now);
+        number
+    }
+
+    fn end(&self, controller: &'static str, number: u64) {
+        if let Some(running) = self.0.lock().get_mut(controller) {
+            running.remove(&number);
+        }
+    }
+
+    /// How long all passes that run have run together, and the longest of them, by controller.
+    fn times(&self, now: Instant) -> BTreeMap<&'static str, (Duration, Duration)> {
+        let all = self.0.lock();
+        let times = all.iter().map(|(controller, running)| {
+            let times = running
+                .values()
+                .map(|begin| now.saturating_duration_since(*begin));
+            let longest = times.clone().max().unwrap_or_default();
+            (*controller, (times.sum(), longest))
+        });
+        times.collect()
+    }
+}
+
+impl Collector for Unfinished {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let times = self.times(Instant::now());
+        type Show = fn(&(Duration, Duration)) -> Duration;
+        let shown: [(_, _, Show); 2] = [
+            (
+                "workqueue_unfinished_work_seconds",
+                "Time that the passes that run have run, together",
+                |(sum, _)| *sum,
+            ),
+            (
+                "workqueue_longest_running_processor_seconds",
+                "Time that the longest of the passes that run has run",
+                |(_, longest)| *longest,
+            ),
+        ];
+        for (name, help, show) in shown {
+            let mut series = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (controller, times) in &times {
+                let labels = QueueLabels::of(controller);
+                let gauge = ConstGauge::new(show(times).as_secs_f64());
+                gauge.encode(series.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -185,6 +297,9 @@ mod tests {
             r#"controller_runtime_reconcile_time_seconds_count{controller="externalsecret"} 4"#,
             r#"controller_runtime_active_workers{controller="externalsecret"} 1"#,
             r#"controller_runtime_active_workers{controller="secretstore"} 0"#,
+            r#"workqueue_retries_total{name="externalsecret",controller="externalsecret"} 1"#,
+            r#"workqueue_work_duration_seconds_count{name="externalsecret",controller="externalsecret"} 4"#,
+            r#"workqueue_unfinished_work_seconds{name="secretstore",controller="secretstore"} 0.0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
@@ -193,5 +308,29 @@ mod tests {
         drop(running);
         let rest = r#"controller_runtime_active_workers{controller="externalsecret"} 0"#;
         assert!(shown().contains(rest));
+    }
+
+    #[test]
+    fn work_that_is_not_finished_is_told_while_it_runs() {
+        // externalsecret.md 8.1, last sentence
+        let (unfinished, begin) = (Unfinished::default(), Instant::now());
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let first = unfinished.begin("externalsecret", begin);
+        let second = unfinished.begin("externalsecret", after(3));
+        let other = unfinished.begin("secretstore", after(4));
+        let seconds = |now| -> Vec<(&'static str, u64, u64)> {
+            let times = unfinished.times(now).into_iter();
+            let seconds = times.map(|(name, (sum, most))| (name, sum.as_secs(), most.as_secs()));
+            seconds.collect()
+        };
+        let expected = [("externalsecret", 17, 10), ("secretstore", 6, 6)];
+        assert_eq!(seconds(after(10)), expected);
+        unfinished.end("externalsecret", first);
+        // The number of a pass that ended is free again; that of one that runs is not.
+        let third = unfinished.begin("externalsecret", after(10));
+        assert_ne!(third, second);
+        unfinished.end("secretstore", other);
+        let expected = [("externalsecret", 7, 7), ("secretstore", 0, 0)];
+        assert_eq!(seconds(after(10)), expected);
     }
 }

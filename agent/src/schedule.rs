@@ -16,6 +16,7 @@
 
 mod budget;
 mod lanes;
+pub(crate) mod meter;
 pub(crate) mod phase;
 mod queue;
 
@@ -32,6 +33,7 @@ use tracing::error;
 
 pub use budget::Charge;
 pub use lanes::Lane;
+use meter::Meter;
 pub use queue::{Budget, Key, Queue};
 
 /// What follows a pass.
@@ -69,6 +71,15 @@ impl Scheduler {
     pub fn new(budget: Budget) -> Self {
         Self {
             queue: Mutex::new(Queue::new(budget)),
+            changed: Notify::new(),
+        }
+    }
+
+    /// The same, which tells `meter` what waits in it.
+    #[must_use]
+    pub(crate) fn metered(budget: Budget, meter: Meter) -> Self {
+        Self {
+            queue: Mutex::new(Queue::new(budget).with_meter(meter)),
             changed: Notify::new(),
         }
     }

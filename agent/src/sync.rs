@@ -175,7 +175,7 @@ pub async fn run<S: Source + 'static>(
         Arc::clone(&watched),
     );
     let work = Work {
-        scheduler: Scheduler::new(budget(Arc::clone(&watched), &config)),
+        scheduler: Scheduler::metered(budget(Arc::clone(&watched), &config), metrics.meter()),
         context: Arc::new(reconcile::Context::new(
             client,
             source,

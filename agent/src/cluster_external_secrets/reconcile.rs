@@ -79,7 +79,7 @@ pub(super) async fn reconcile(
     let ended = ended.instrument(span).await;
     context.metrics.took(&name, begin.elapsed());
     pass.end(match &ended {
-        Ended::Again => PassResult::Error,
+        Ended::Again => PassResult::of(true, true),
         Ended::Well(Some(_)) => PassResult::RequeueAfter,
         Ended::Well(None) | Ended::Gone => PassResult::Success,
     });

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::budget::{Accounts, Charge};
 use super::lanes::{Lane, Turns, Waiting};
+use super::meter::Meter;
 
 /// Namespace and name of an object.
 pub type Key = (String, String);
@@ -28,6 +29,8 @@ pub struct Queue {
     due: BTreeSet<(Instant, u64, Key)>,
     tickets: u64,
     turns: Turns,
+    /// Told what waits, and for how long it did. No rule follows from it.
+    meter: Option<Meter>,
 }
 
 /// Where one object is. It is in one place only: due later, waiting, or running.
@@ -48,6 +51,8 @@ struct Waits {
     lane: Lane,
     ticket: u64,
     place: Place,
+    /// For the meter alone.
+    since: Instant,
 }
 
 enum Place {
@@ -81,7 +86,15 @@ impl Queue {
             due: BTreeSet::new(),
             tickets: 0,
             turns: Turns::default(),
+            meter: None,
         }
+    }
+
+    /// Tells `meter` what waits from now on.
+    #[must_use]
+    pub(super) fn with_meter(mut self, meter: Meter) -> Self {
+        self.meter = Some(meter);
+        self
     }
 
     /// Puts the object into `lane`, or keeps its place if it waits already in one that is as urgent. While it runs, it is noted
@@ -97,6 +110,7 @@ impl Queue {
             self.due.remove(&(instant, ticket, key.clone()));
         }
         let mut lane = lane;
+        let mut since = None;
         if let Some(waits) = &object.waiting {
             let waits_in_vain = match &waits.place {
                 // It was changed, and needs nothing of what it waits for.
@@ -110,15 +124,17 @@ impl Queue {
                 return;
             }
             lane = lane.min(waits.lane);
+            since = Some(waits.since);
             self.leave(&key);
         }
         self.tickets += 1;
-        self.counts[lane as usize] += 1;
+        self.enter(lane, since.is_none());
         if let Some(object) = self.objects.get_mut(&key) {
             object.waiting = Some(Waits {
                 lane,
                 ticket: self.tickets,
                 place: Place::Lane,
+                since: since.unwrap_or_else(Instant::now),
             });
         }
         self.lanes[lane as usize].push(key, self.tickets);
@@ -245,6 +261,10 @@ impl Queue {
                 None => {
                     self.accounts.take(&charges);
                     self.counts[lane as usize] -= 1;
+                    if let Some(meter) = &self.meter {
+                        meter.left(lane, 1);
+                        meter.waited(waits.since.elapsed());
+                    }
                     let taken = charges.into_iter().map(|charge| charge.account);
                     object.running = Some(taken.collect());
                 }
@@ -265,6 +285,14 @@ impl Queue {
         }
     }
 
+    /// Counts an object that waits from now on; one that only changes its lane was counted before.
+    fn enter(&mut self, lane: Lane, is_new: bool) {
+        self.counts[lane as usize] += 1;
+        if let Some(meter) = &self.meter {
+            meter.entered(lane, is_new);
+        }
+    }
+
     /// Takes an object from where it waits.
     fn leave(&mut self, key: &Key) {
         let waits = self
@@ -273,6 +301,9 @@ impl Queue {
             .and_then(|object| object.waiting.take());
         let Some(waits) = waits else { return };
         self.counts[waits.lane as usize] -= 1;
+        if let Some(meter) = &self.meter {
+            meter.left(waits.lane, 1);
+        }
         if let Place::Called(account) = waits.place {
             self.accounts.release(&account);
             self.call(&account);
@@ -293,6 +324,16 @@ impl Queue {
                 waits.place = Place::Called(account.clone());
                 self.accounts.set_aside(account);
                 self.called[waits.lane as usize].push_back((key, ticket));
+            }
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if let Some(meter) = &self.meter {
+            for lane in [Lane::First, Lane::Refresh] {
+                meter.left(lane, self.counts[lane as usize]);
             }
         }
     }

@@ -565,3 +565,69 @@ async fn a_pass_that_panics_stops_nothing() {
     });
     assert_eq!(done.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_meter_tells_what_waits_and_for_how_long_it_did() {
+    // externalsecret.md 8.1, last sentence
+    let metrics = meter::QueueMetrics::default();
+    let mut registry = prometheus_client::registry::Registry::default();
+    metrics.register(&mut registry);
+    let shows = |lines: &[&str]| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in lines {
+            let (name, value) = line.split_once(' ').unwrap();
+            let (family, more) = name.split_once('{').unwrap_or((name, ""));
+            let labels = r#"name="externalsecret",controller="externalsecret""#;
+            let more = if more.is_empty() {
+                String::new()
+            } else {
+                format!(",{}", more.trim_end_matches('}'))
+            };
+            let line = format!("{family}{{{labels}{more}}} {value}");
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    };
+    let budget: Budget = Box::new(|_| {
+        vec![Charge {
+            account: "s".into(),
+            most: 1,
+        }]
+    });
+    let mut queue = Queue::new(budget).with_meter(metrics.meter("externalsecret"));
+    let (x, y) = (key("a", "x"), key("a", "y"));
+    queue.trigger(x.clone(), Lane::Refresh);
+    queue.trigger(y.clone(), Lane::Refresh);
+    queue.trigger(y.clone(), Lane::Refresh);
+    shows(&[
+        r#"workqueue_depth{priority="-100"} 2"#,
+        r#"workqueue_depth{priority="0"} 0"#,
+        "workqueue_adds_total 2",
+    ]);
+    // A more urgent place is no other wait.
+    tokio::time::advance(Duration::from_secs(3)).await;
+    queue.trigger(x.clone(), Lane::First);
+    assert_eq!(queue.take(Instant::now()), Some(x.clone()));
+    shows(&[
+        r#"workqueue_depth{priority="-100"} 1"#,
+        r#"workqueue_depth{priority="0"} 0"#,
+        "workqueue_adds_total 2",
+        "workqueue_queue_duration_seconds_sum 3.0",
+        "workqueue_queue_duration_seconds_count 1",
+    ]);
+    // Waiting for room at a store is waiting, too, and what is triggered while it runs waits from its end on.
+    assert_eq!(queue.take(Instant::now()), None);
+    queue.trigger(x.clone(), Lane::Refresh);
+    shows(&[r#"workqueue_depth{priority="-100"} 1"#]);
+    tokio::time::advance(Duration::from_secs(4)).await;
+    queue.finish(&x, None);
+    shows(&[
+        r#"workqueue_depth{priority="-100"} 2"#,
+        "workqueue_adds_total 3",
+    ]);
+    assert_eq!(queue.take(Instant::now()), Some(y));
+    shows(&["workqueue_queue_duration_seconds_sum 10.0"]);
+    // Whoever stops leaves nothing that waits.
+    drop(queue);
+    shows(&[r#"workqueue_depth{priority="-100"} 0"#]);
+}

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::object_labels::{ConditionLabels, ObjectLabeler, ObjectLabels, STATES};
 use crate::passes::{Pass, Passes};
+use crate::schedule::meter::Meter;
 
 /// The condition that only series tell: the object is gone (`externalsecret.md` 1.2).
 const DELETED: &str = "Deleted";
@@ -120,6 +121,11 @@ impl Metrics {
     /// A pass begins.
     pub(super) fn begin(&self) -> Pass<'_> {
         self.passes.begin("externalsecret")
+    }
+
+    /// What the queue tells.
+    pub(super) fn meter(&self) -> Meter {
+        self.passes.meter("externalsecret")
     }
 
     pub(super) fn called(&self, namespace: &str, name: &str) {
