@@ -1,5 +1,6 @@
 //! The report in Markdown.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -330,9 +331,38 @@ pub(crate) fn syncs(passes: &[Pass]) -> String {
         "highest RSS MB",
     ];
     format!(
-        "### Secrets, two `data` entries each over {} namespaces\n\n{}",
+        "### Secrets, two `data` entries each over {} namespaces\n\n{}\n\n{}",
         crate::syncs::NAMESPACES,
-        table(&headers, &rows)
+        table(&headers, &rows),
+        requests(passes),
+    )
+}
+
+/// What the requests of first syncs were: about the objects, and the agent's own, which its running time decides.
+fn requests(passes: &[Pass]) -> String {
+    let mut rows = Vec::new();
+    for pass in passes.iter().filter(|pass| pass.work == Work::First) {
+        let mut add = |about: &str, kinds: &BTreeMap<String, usize>| {
+            rows.extend(kinds.iter().map(|(kind, count)| {
+                vec![
+                    pass.objects.to_string(),
+                    about.to_owned(),
+                    kind.clone(),
+                    count.to_string(),
+                ]
+            }));
+        };
+        add("the objects", &pass.kinds);
+        add("the agent itself", &pass.housekeeping);
+    }
+    table(
+        &[
+            "objects synced first",
+            "requests about",
+            "request",
+            "number",
+        ],
+        &rows,
     )
 }
 

@@ -3,7 +3,7 @@
 //! The objects are made while no agent runs, so that what is timed is the agent's work and not the making. How many are Ready is
 //! followed by a watch: lists of thousands would take from the API server what is measured.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -80,6 +80,10 @@ pub(crate) struct Pass {
     pub(crate) requests: usize,
     /// Those of them that write.
     pub(crate) writes: usize,
+    /// What these requests were, and how many of each.
+    pub(crate) kinds: BTreeMap<String, usize>,
+    /// The same of all other requests of the agent: they go on while it runs, whatever the number of objects.
+    pub(crate) housekeeping: BTreeMap<String, usize>,
     pub(crate) provider_calls: u64,
     pub(crate) cpu: Duration,
     pub(crate) memory: Memory,
@@ -162,10 +166,10 @@ async fn pass(
         &[("method", "GetSecret")],
     );
     let requests = requests(rig)?;
-    let about: Vec<&audit::Event> = requests[mark.min(requests.len())..]
+    let (about, others): (Vec<&audit::Event>, Vec<&audit::Event>) = requests
+        [mark.min(requests.len())..]
         .iter()
-        .filter(|request| is_about_objects(request))
-        .collect();
+        .partition(|request| is_about_objects(request));
     let is_write =
         |request: &&&audit::Event| !matches!(request.verb.as_str(), "get" | "list" | "watch");
     Ok(Pass {
@@ -175,6 +179,8 @@ async fn pass(
         took,
         requests: about.len(),
         writes: about.iter().filter(is_write).count(),
+        kinds: by_kind(&about),
+        housekeeping: by_kind(&others),
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -198,6 +204,29 @@ fn is_about_objects(request: &audit::Event) -> bool {
     let object = &request.object_ref;
     object.namespace.starts_with("sync-")
         && ["externalsecrets", "secrets", "events"].contains(&object.resource.as_str())
+}
+
+/// What requests were, and how many of each; those that were refused for themselves.
+fn by_kind(requests: &[&audit::Event]) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    for request in requests {
+        let audit::Event {
+            verb, object_ref, ..
+        } = request;
+        let mut kind = match object_ref.resource.as_str() {
+            "" => format!("{verb} {}", request.request_uri),
+            resource => format!("{verb} {resource}"),
+        };
+        if !object_ref.subresource.is_empty() {
+            kind = format!("{kind}/{}", object_ref.subresource);
+        }
+        let code = request.response_status.code;
+        if code >= 400 {
+            kind = format!("{kind}, answer {code}");
+        }
+        *kinds.entry(kind).or_default() += 1;
+    }
+    kinds
 }
 
 async fn make_store(rig: &Rig<'_>) -> Result<()> {
@@ -417,4 +446,45 @@ async fn select_nodes(rig: &Rig<'_>, selector: Value) -> Result<()> {
         ])
         .arg(patch);
     rig::run(kubectl, "").await.context("the DaemonSet")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(object: Value, code: u16) -> audit::Event {
+        let event = json!({
+            "verb": "patch", "requestURI": "/version", "user": {"username": "x"}, "objectRef": object,
+            "responseStatus": {"code": code},
+        });
+        serde_json::from_value(event).expect("an event")
+    }
+
+    #[test]
+    fn requests_are_told_apart_by_what_they_do_and_whether_they_were_refused() {
+        let status =
+            json!({"resource": "externalsecrets", "subresource": "status", "namespace": "sync-1"});
+        let lease = json!({"resource": "leases", "namespace": SYSTEM});
+        let foreign = json!({"resource": "secrets", "namespace": SYSTEM});
+        let requests = [
+            request(status.clone(), 200),
+            request(status.clone(), 200),
+            request(status, 409),
+            request(lease, 200),
+            request(foreign, 200),
+            request(json!({}), 200),
+        ];
+        let about: Vec<bool> = requests.iter().map(is_about_objects).collect();
+        assert_eq!(about, [true, true, true, false, false, false]);
+        let kinds = by_kind(&requests.iter().collect::<Vec<_>>());
+        let expected = [
+            ("patch /version", 1),
+            ("patch externalsecrets/status", 2),
+            ("patch externalsecrets/status, answer 409", 1),
+            ("patch leases", 1),
+            ("patch secrets", 1),
+        ];
+        let expected = expected.map(|(kind, count)| (kind.to_owned(), count));
+        assert_eq!(kinds, BTreeMap::from(expected));
+    }
 }
