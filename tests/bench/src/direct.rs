@@ -80,6 +80,20 @@ pub(crate) struct Fetched {
     pub(crate) beyond: Samples,
 }
 
+// === impl Calls ===
+
+impl Calls {
+    /// Calls in a second.
+    pub(crate) fn rate(&self) -> f64 {
+        as_float(self.times.len() + self.failed) / self.total.as_secs_f64()
+    }
+
+    /// The agent's processor time for each, milliseconds.
+    pub(crate) fn cpu_each(&self) -> f64 {
+        1000.0 * self.cpu.as_secs_f64() / as_float(self.times.len() + self.failed)
+    }
+}
+
 // === impl Kind ===
 
 impl Kind {
@@ -116,6 +130,11 @@ impl Volume {
             folder: rig.kubelet_path(&below)?,
             uid,
         })
+    }
+
+    /// A file of it, as this process reaches it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join("mount").join(name)
     }
 
     fn publish(&self) -> NodePublishVolumeRequest {

@@ -12,6 +12,7 @@
 mod direct;
 mod images;
 mod machine;
+mod many;
 mod measure;
 mod metrics;
 mod pods;
@@ -35,7 +36,7 @@ use latchkey_cluster::{Cluster, Options};
 use crate::machine::Machine;
 use crate::measure::Extent;
 
-/// Measures publishing, rotation, memory and images, beside kubelet's own Secret volume in the same run; a quarter of an hour.
+/// Measures publishing, rotation, memory and images, beside kubelet's own Secret volume in the same run; 25 minutes.
 #[derive(Parser)]
 struct Args {
     /// The `cluster` program that `make build` wrote.
@@ -59,17 +60,26 @@ struct Args {
     /// Single pods of each kind in a round.
     #[arg(long, default_value_t = 5, value_parser = at_least_one)]
     singles: usize,
-    /// Pods at once, and ExternalSecrets with a volume of their own; a node takes 110 pods.
+    /// Pods at once, one batch of each kind in a round for each number; a node takes 110 pods.
+    #[arg(long, value_delimiter = ',', default_values_t = [50, 100], value_parser = at_least_one)]
+    pods: Vec<usize>,
+    /// ExternalSecrets with a volume of their own.
     #[arg(long, default_value_t = 50, value_parser = at_least_one)]
-    pods: usize,
+    objects: usize,
+    /// Volumes of one ExternalSecret that are at rest.
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    idle_volumes: usize,
+    /// Volumes of one ExternalSecret that change at once; the agent's budget holds 1,024.
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    many: usize,
     /// Volumes for the calls on the CSI socket.
     #[arg(long, default_value_t = 200, value_parser = at_least_one)]
     volumes: usize,
-    /// Changes of the value at the provider.
+    /// Changes of the value at the provider, and of an ExternalSecret.
     #[arg(long, default_value_t = 12, value_parser = at_least_one)]
     changes: usize,
     /// Changes of the Secret in kubelet's volume; each takes a syncFrequency or more.
-    #[arg(long, default_value_t = 3, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 2, value_parser = at_least_one)]
     secret_changes: usize,
     /// ExternalSecrets that become Secrets, over 50 namespaces; several numbers are measured one after the other.
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 10_000], value_parser = at_least_one)]
@@ -77,6 +87,9 @@ struct Args {
     /// Measure ExternalSecrets to Secrets only, and write no page.
     #[arg(long, conflicts_with = "into")]
     only_secrets: bool,
+    /// Leave ExternalSecrets to Secrets out, and write no page.
+    #[arg(long, conflicts_with_all = ["into", "only_secrets"])]
+    only_volumes: bool,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -126,11 +139,17 @@ fn run(args: &Args) -> Result<()> {
     let extent = Extent {
         rounds: args.rounds,
         singles: args.singles,
-        pods: args.pods,
+        pods: args.pods.clone(),
+        objects: args.objects,
+        idle_volumes: args.idle_volumes,
+        many: args.many,
         volumes: args.volumes,
         changes: args.changes,
         secret_changes: args.secret_changes,
-        external_secrets: args.external_secrets.clone(),
+        external_secrets: match args.only_volumes {
+            true => Vec::new(),
+            false => args.external_secrets.clone(),
+        },
     };
     if args.only_secrets {
         let counts = &extent.external_secrets;

@@ -33,6 +33,17 @@ impl Scrape {
         Self(text.lines().filter_map(parse_line).collect())
     }
 
+    /// The sum of the series `name` that carry all of `labels`.
+    pub(crate) fn counter(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let is_it = |series: &&Series| {
+            let mut wanted = labels.iter();
+            series.name == name
+                && wanted
+                    .all(|(key, value)| series.labels.get(*key).is_some_and(|have| have == value))
+        };
+        self.0.iter().filter(is_it).map(|series| series.value).sum()
+    }
+
     /// The histogram `name`, of the series that carry all of `labels`.
     pub(crate) fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Histogram {
         let of = |suffix: &str| {
@@ -213,6 +224,9 @@ plain 7
         assert_eq!(scrape.histogram("t", &[("first", "true")]).count, 3.0);
         assert_eq!(scrape.histogram("t", &[("op", "publish")]).count, 4.0);
         assert_eq!(scrape.histogram("t", &[("op", "other")]).count, 0.0);
+        assert_eq!(scrape.counter("t_count", &[("op", "publish")]), 4.0);
+        assert_eq!(scrape.counter("t_count", &[("first", "true")]), 3.0);
+        assert_eq!(scrape.counter("t", &[]), 0.0);
     }
 
     #[test]

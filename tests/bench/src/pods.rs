@@ -49,6 +49,8 @@ pub(crate) struct Batch {
     pub(crate) publishes: Histogram,
     /// The agent's calls to the provider.
     pub(crate) provider: Histogram,
+    /// Calls of kubelet on the driver's socket: NodePublishVolume, repetitions included, and NodeGetCapabilities.
+    pub(crate) calls: [f64; 2],
     /// The agent's processor time until all have started.
     pub(crate) cpu: Duration,
 }
@@ -170,6 +172,10 @@ pub(crate) async fn batch(
             .since(&before.histogram(name, labels))
     };
     let publish = [("op", "publish"), ("first", "true")];
+    let calls = ["NodePublishVolume", "NodeGetCapabilities"].map(|rpc| {
+        let (name, labels) = ("latchkey_csi_kubelet_calls_total", [("rpc", rpc)]);
+        agent_after.counter(name, &labels) - agent.counter(name, &labels)
+    });
     let plugin = source.plugin();
     let mount = [
         ("operation_name", "volume_mount"),
@@ -198,6 +204,7 @@ pub(crate) async fn batch(
             "grpc_client_request_duration_seconds",
             &[],
         ),
+        calls,
         cpu,
     })
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::direct::Calls;
 use crate::images::Size;
+use crate::many::Change;
 use crate::measure::{Figures, Held};
 use crate::metrics::Histogram;
 use crate::pods::{Batch, Source};
@@ -30,6 +31,7 @@ pub(crate) fn render(figures: &Figures) -> String {
         publish(figures),
         pods(figures),
         rotation(figures),
+        asked(figures),
         syncs(&figures.syncs),
         memory(figures),
         images(figures),
@@ -134,7 +136,6 @@ fn publish(figures: &Figures) -> String {
 }
 
 fn calls_row(calls: &Calls) -> Vec<String> {
-    let count = as_float(calls.times.len() + calls.failed);
     let mut row = vec![
         calls.kind.label().to_owned(),
         calls.at_once.to_string(),
@@ -142,8 +143,8 @@ fn calls_row(calls: &Calls) -> Vec<String> {
     ];
     row.extend(quantiles(&calls.times));
     row.extend([
-        format!("{:.0}", count / calls.total.as_secs_f64()),
-        format!("{:.2}", 1000.0 * calls.cpu.as_secs_f64() / count),
+        format!("{:.0}", calls.rate()),
+        format!("{:.2}", calls.cpu_each()),
         calls.failed.to_string(),
     ]);
     row
@@ -172,6 +173,8 @@ fn pods(figures: &Figures) -> String {
         "NodePublishVolume mean ms",
         "p50 ms",
         "p99 ms",
+        "NodePublishVolume per pod",
+        "NodeGetCapabilities per pod",
         "calls of the provider, ms per batch",
         "agent CPU ms/pod",
     ];
@@ -188,6 +191,9 @@ fn pods_row(figures: &Figures, count: usize, source: Source) -> Vec<String> {
     let cpu = median_of(&batches, |batch| {
         Some(1000.0 * batch.cpu.as_secs_f64() / as_float(batch.count))
     });
+    let each = |count: fn(&Batch) -> f64| {
+        median_of(&batches, |batch| Some(count(batch) / as_float(batch.count)))
+    };
     let only = |text: String| match source {
         Source::Secret => "-".to_owned(),
         Source::Latchkey => text,
@@ -209,6 +215,8 @@ fn pods_row(figures: &Figures, count: usize, source: Source) -> Vec<String> {
         milliseconds(publishes.mean()),
         only(at_most(&publishes, 0.5)),
         only(at_most(&publishes, 0.99)),
+        only(number(each(|batch| batch.calls[0]), 1)),
+        only(number(each(|batch| batch.calls[1]), 1)),
         only(number(provider, 1)),
         only(number(cpu, 1)),
     ]
@@ -259,14 +267,17 @@ fn sum<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Histogram {
 
 fn rotation(figures: &Figures) -> String {
     let rotations = &figures.rotations;
+    let all = |time: fn(&Change) -> Duration| -> Samples {
+        figures.many.changes.iter().map(time).collect()
+    };
     let interval = Duration::from_secs(INTERVAL);
     let row = |what: &str, period: String, times: &Samples, base: Option<Duration>| {
         vec![
             what.to_owned(),
             period,
             times.len().to_string(),
-            number(times.quantile(0.5).and_then(seconds), 2),
-            number(times.max().and_then(seconds), 2),
+            number(times.quantile(0.5).and_then(seconds), 3),
+            number(times.max().and_then(seconds), 3),
             number(
                 base.and_then(|base| Some(seconds(times.max()?)? / seconds(base)?)),
                 2,
@@ -279,6 +290,27 @@ fn rotation(figures: &Figures) -> String {
             format!("refreshInterval {INTERVAL} s"),
             &rotations.latchkey,
             Some(interval),
+        ),
+        row(
+            "ExternalSecret -> file",
+            "the change".to_owned(),
+            &rotations.event,
+            None,
+        ),
+        row(
+            &format!(
+                "ExternalSecret -> the first of {} files",
+                figures.many.volumes
+            ),
+            "the change".to_owned(),
+            &all(|change| change.first),
+            None,
+        ),
+        row(
+            "... -> the last of them",
+            "the change".to_owned(),
+            &all(|change| change.last),
+            None,
         ),
         row(
             "Secret -> file of kubelet's volume",
@@ -295,11 +327,39 @@ fn rotation(figures: &Figures) -> String {
         "max s",
         "max / interval",
     ];
-    format!("### Rotation\n\n{}", table(&headers, &rows))
+    let cpu = median(
+        figures
+            .many
+            .changes
+            .iter()
+            .map(|change| 1000.0 * change.cpu.as_secs_f64() / as_float(figures.many.volumes)),
+    );
+    format!(
+        "### Rotation\n\n{}\nThe {} volumes take {} ms of the agent's processor time each.\n",
+        table(&headers, &rows),
+        figures.many.volumes,
+        number(cpu, 2)
+    )
 }
 
-/// ExternalSecrets to Secrets as Markdown.
+fn asked(figures: &Figures) -> String {
+    let asked = figures.asked;
+    let each = |count: usize| number(Some(as_float(count) / as_float(asked.publishes)), 3);
+    let row = vec![
+        "publish, content at hand".to_owned(),
+        asked.publishes.to_string(),
+        each(asked.requests),
+        each(asked.writes),
+    ];
+    let headers = ["call", "calls", "API requests each", "of them writes"];
+    format!("### The API server\n\n{}", table(&headers, &[row]))
+}
+
+/// ExternalSecrets to Secrets as Markdown; nothing if that was not measured.
 pub(crate) fn syncs(passes: &[Pass]) -> String {
+    if passes.is_empty() {
+        return String::new();
+    }
     let row = |pass: &Pass| {
         vec![
             pass.work.label(),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
-use latchkey_cluster::{Cluster, eventually, http_get};
+use latchkey_cluster::{Cluster, audit, eventually, http_get};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
@@ -27,6 +27,8 @@ pub(crate) const DRIVER: &str = "csi.latchkey.dev";
 pub(crate) const SHARED: &str = "shared";
 /// The ExternalSecret and the Secret whose value changes.
 pub(crate) const CHANGING: &str = "changing";
+/// The ExternalSecret that itself changes, see [`turned`].
+pub(crate) const TURNING: &str = "turning";
 /// `refreshInterval` of [`CHANGING`], seconds. All others have an hour, so that nothing is due while they are measured.
 pub(crate) const INTERVAL: u64 = 10;
 /// Longest wait for anything to become true.
@@ -104,6 +106,8 @@ impl<'a> Rig<'a> {
         let mut values = vec![
             json!({"key": "user", "value": "user"}),
             json!({"key": "password", "value": "password"}),
+            json!({"key": "0", "value": "0"}),
+            json!({"key": "1", "value": "1"}),
         ];
         values.extend(
             (0..count).map(|number| json!({"key": own(number), "value": format!("{number}")})),
@@ -115,6 +119,7 @@ impl<'a> Rig<'a> {
             store(CHANGING),
             external_secret(SHARED, "values", &["user", "password"], "1h"),
             external_secret(CHANGING, CHANGING, &["value"], &format!("{INTERVAL}s")),
+            external_secret(TURNING, "values", &["value"], "1h"),
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SHARED},
                    "stringData": {"user": "user", "password": "password"}}),
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": CHANGING}, "stringData": {"value": "0"}}),
@@ -125,6 +130,7 @@ impl<'a> Rig<'a> {
             }),
         );
         self.apply(&items).await?;
+        self.turn("0").await?;
         for kind in [
             "secretstores.secretstore.external-secrets.io",
             "externalsecrets.external-secrets.io",
@@ -141,6 +147,26 @@ impl<'a> Rig<'a> {
         })
         .await?;
         Ok(())
+    }
+
+    /// Has [`TURNING`] show another value, "0" or "1", in its only key `value`: a change of the object and not at the provider.
+    pub(crate) async fn turn(&self, value: &str) -> Result<()> {
+        let group = GroupVersionKind::gvk("external-secrets.io", "v1", "ExternalSecret");
+        let resource = ApiResource::from_gvk(&group);
+        let objects: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), NAMESPACE, &resource);
+        let data = json!([{"secretKey": "value", "remoteRef": {"key": value}}]);
+        let patch = Patch::Merge(json!({"spec": {"data": data}}));
+        objects
+            .patch(TURNING, &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
+    }
+
+    /// All requests of the agent to the API server so far.
+    pub(crate) fn requests(&self) -> Result<Vec<audit::Event>> {
+        let user = format!("system:serviceaccount:{SYSTEM}:latchkey-node");
+        audit::events_of(&self.cluster.layout().audit_log(), &user)
     }
 
     async fn apply(&self, items: &[Value]) -> Result<()> {

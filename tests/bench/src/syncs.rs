@@ -165,20 +165,18 @@ async fn pass(
         "grpc_client_request_duration_seconds",
         &[("method", "GetSecret")],
     );
-    let requests = requests(rig)?;
+    let requests = rig.requests()?;
     let (about, others): (Vec<&audit::Event>, Vec<&audit::Event>) = requests
         [mark.min(requests.len())..]
         .iter()
         .partition(|request| is_about_objects(request));
-    let is_write =
-        |request: &&&audit::Event| !matches!(request.verb.as_str(), "get" | "list" | "watch");
     Ok(Pass {
         work,
         objects,
         began,
         took,
         requests: about.len(),
-        writes: about.iter().filter(is_write).count(),
+        writes: about.iter().filter(|request| is_write(request)).count(),
         kinds: by_kind(&about),
         housekeeping: by_kind(&others),
         #[expect(
@@ -192,11 +190,9 @@ async fn pass(
     })
 }
 
-fn requests(rig: &Rig<'_>) -> Result<Vec<audit::Event>> {
-    audit::events_of(
-        &rig.cluster.layout().audit_log(),
-        &format!("system:serviceaccount:{SYSTEM}:latchkey-node"),
-    )
+/// Whether a request changes anything.
+pub(crate) fn is_write(request: &audit::Event) -> bool {
+    !matches!(request.verb.as_str(), "get" | "list" | "watch")
 }
 
 /// Whether a request is about one of the objects: itself, its Secret, its events.
@@ -419,7 +415,7 @@ async fn stop_agent(rig: &Rig<'_>) -> Result<()> {
 
 /// Has the DaemonSet want all nodes again. Returns when the process was there, the requests so far, and the process.
 async fn start_agent(rig: &Rig<'_>) -> Result<(Instant, usize, Process)> {
-    let mark = requests(rig)?.len();
+    let mark = rig.requests()?.len();
     select_nodes(rig, json!({"bench": null})).await?;
     let agent = eventually(PATIENCE, "the agent starts", async || {
         let found = rig::find_agent(rig.cluster).ok();

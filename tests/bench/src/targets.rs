@@ -1,8 +1,12 @@
 //! What was promised, and whether it holds. A target that could not be measured counts as missed.
+//!
+//! Where the peers have a figure, the target is what is good beside theirs: Secrets Store CSI Driver 1.6.0 publishes 25 volumes a
+//! second at ten at once and takes 6 ms of processor time for each, spiffe-csi 0.2.12, which mounts and fetches nothing, 557 and 2 ms.
 
 use std::time::Duration;
 
 use crate::direct::{Calls, Kind};
+use crate::many::Change;
 use crate::measure::Figures;
 use crate::report::{as_megabytes, milliseconds, mount_ratio, number, sizes, started_ratio, table};
 use crate::rig::INTERVAL;
@@ -19,8 +23,11 @@ struct Target {
 /// All targets as Markdown.
 pub(crate) fn render(figures: &Figures) -> String {
     let mut targets = weights(figures);
+    targets.extend(idle(figures));
     targets.extend(calls(figures));
+    targets.extend(at_hand(figures));
     targets.extend(beside_kubelet(figures));
+    targets.extend(rotations(figures));
     targets.extend(syncs(figures));
     let rows: Vec<Vec<String>> = targets.into_iter().map(Target::row).collect();
     format!(
@@ -200,7 +207,7 @@ fn beside_kubelet(figures: &Figures) -> Vec<Target> {
         } else {
             format!("{count} pods at once")
         };
-        let most = if count == 1 { 2.0 } else { 4.0 };
+        let most = if count == 1 { 1.5 } else { 2.5 };
         let mount = mount_ratio(figures, count);
         targets.push(Target::new(
             format!("kubelet's mount, {pods}, over its Secret volume"),
@@ -216,15 +223,113 @@ fn beside_kubelet(figures: &Figures) -> Vec<Target> {
             started.map(|ratio| ratio <= 1.10),
         ));
     }
-    let most = Duration::from_secs(INTERVAL + 2);
-    let slowest = figures.rotations.latchkey.max();
-    targets.push(Target::new(
-        "value at the provider -> file, slowest",
-        format!("<= refreshInterval + 2 s = {} s", most.as_secs()),
-        format!("{} s", number(slowest.map(|time| time.as_secs_f64()), 2)),
-        slowest.map(|time| time <= most),
-    ));
     targets
+}
+
+/// The way of a change to the files.
+fn rotations(figures: &Figures) -> Vec<Target> {
+    let all = |changes: &[Change]| changes.iter().map(|change| change.last).max();
+    let seconds = |time: Option<Duration>| number(time.map(|time| time.as_secs_f64()), 2);
+    let most = Duration::from_secs(INTERVAL + 1);
+    let slowest = figures.rotations.latchkey.max();
+    let event = figures.rotations.event.max();
+    let last = all(&figures.many.changes);
+    vec![
+        Target::new(
+            "value at the provider -> file, slowest",
+            format!("<= refreshInterval + 1 s = {} s", most.as_secs()),
+            format!("{} s", seconds(slowest)),
+            slowest.map(|time| time <= most),
+        ),
+        Target::new(
+            "change of the ExternalSecret -> file, slowest",
+            "< 50 ms",
+            format!("{} ms", milliseconds(event)),
+            event.map(|time| time < Duration::from_millis(50)),
+        ),
+        Target::new(
+            format!(
+                "change of the ExternalSecret -> all of {} volumes",
+                figures.many.volumes
+            ),
+            "< 1 s",
+            format!("{} s", seconds(last)),
+            last.map(|time| time < Duration::from_secs(1)),
+        ),
+    ]
+}
+
+/// What volumes cost that nothing happens to.
+fn idle(figures: &Figures) -> Vec<Target> {
+    let (count, memory) = figures.idle_volumes;
+    let rss = as_megabytes(memory.rss) / 1.048_576;
+    let (pods, share) = figures.idle_pods;
+    vec![
+        Target::new(
+            format!("agent with {count} idle volumes, RSS"),
+            "<= 25 MiB",
+            format!("{rss:.1} MiB"),
+            Some(rss <= 25.0),
+        ),
+        Target::new(
+            format!("processor with the volumes of {pods} running pods, over a minute"),
+            "<= 5.4 thousandths of a core",
+            format!("{:.1}", 1000.0 * share),
+            Some(1000.0 * share <= 5.4),
+        ),
+    ]
+}
+
+/// Calls that need nothing from elsewhere.
+fn at_hand(figures: &Figures) -> Vec<Target> {
+    let find = |kind: Kind, at_once: usize| {
+        let mut calls = figures.calls.iter();
+        calls.find(|calls| calls.kind == kind && calls.at_once == at_once)
+    };
+    let median = |kind: Kind| find(kind, 1)?.times.quantile(0.5);
+    let cpu = |kind: Kind, at_once: usize| Some(find(kind, at_once)?.cpu_each());
+    let rate = find(Kind::Publish, 10).map(Calls::rate);
+    let (publish_cpu, republish_cpu) = (cpu(Kind::Publish, 10), cpu(Kind::Republish, 1));
+    let (republish, unpublish) = (median(Kind::Republish), median(Kind::Unpublish));
+    let asked = figures.asked;
+    vec![
+        Target::new(
+            "publishes with content at hand, 10 at once",
+            ">= 500/s",
+            format!("{}/s", number(rate, 0)),
+            rate.map(|rate| rate >= 500.0),
+        ),
+        Target::new(
+            "... processor time of each",
+            "<= 1.5 ms",
+            format!("{} ms", number(publish_cpu, 2)),
+            publish_cpu.map(|time| time <= 1.5),
+        ),
+        Target::new(
+            "republish with nothing due, p50",
+            "< 0.4 ms",
+            format!("{} ms", milliseconds(republish)),
+            republish.map(|time| time < Duration::from_micros(400)),
+        ),
+        Target::new(
+            "... processor time of each",
+            "<= 0.3 ms",
+            format!("{} ms", number(republish_cpu, 2)),
+            republish_cpu.map(|time| time <= 0.3),
+        ),
+        Target::new(
+            "unpublish, p50",
+            "< 1.6 ms",
+            format!("{} ms", milliseconds(unpublish)),
+            unpublish.map(|time| time < Duration::from_micros(1600)),
+        ),
+        Target::new(
+            format!("API writes of {} publishes", asked.publishes),
+            "0",
+            asked.writes.to_string(),
+            Some(asked.publishes > 0 && asked.writes == 0),
+        ),
+    ]
 }
 
 /// The number of volumes by which the heap grew, and the growth for each in bytes.
