@@ -68,7 +68,7 @@ demo: tools images ## Show the main job on a one-node cluster, each step verifie
 	$(CARGO_TARGET_DIR)/debug/demo --cluster $(CLUSTER) --images dist/images --root . $(if $(KEEP),--keep)
 
 # With the same flags as the images, so that everything but the program itself is built already.
-bench: tools images ## Measure the figures of docs/performance.md on a cluster of its own (a quarter of an hour)
+bench: tools images ## Measure the figures of docs/performance.md on a cluster of its own (25 minutes)
 	host=$$(rustc -vV | sed -n 's/^host: //p'); \
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$$host" --package latchkey-bench; \
 	go build -C tests/bench/templates -trimpath -o "$(LATCHKEY_CACHE)/tools/template-bench-go" .; \

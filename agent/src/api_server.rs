@@ -2,9 +2,11 @@
 //!
 //! kube's own stack, with two settings of the socket that it does not offer: small requests go out at once (Nagle's algorithm and
 //! a delayed acknowledgement together cost 40 ms on each new connection, and a watch takes a new one), and a peer that vanished
-//! is noticed. And a server that asks for a long wait is not waited for here: whoever asked hears how long it is to be, and does
+//! is noticed. Watches have a pool of connections of their own: each takes one for minutes, and would take the idle one that the next
+//! request needs, which then waits for a handshake while a pod waits for it. And a server that asks for a long wait is not waited for here: whoever asked hears how long it is to be, and does
 //! something else meanwhile.
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -18,7 +20,7 @@ use kube::client::{ClientBuilder, ConfigExt};
 use kube::{Client, Config};
 use serde_json::json;
 use tower::retry::{Policy, RetryLayer};
-use tower::{BoxError, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder};
 
 /// Idle time of a connection after which the kernel probes the peer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -72,8 +74,10 @@ pub fn client(config: Config) -> kube::Result<Client> {
     connector.set_keepalive_retries(Some(PROBES));
     connector.set_connect_timeout(config.connect_timeout);
     let connector = config.rustls_https_connector_with_connector(connector)?;
-    let transport: legacy::Client<_, kube::client::Body> =
-        legacy::Builder::new(TokioExecutor::new()).build(connector);
+    let transport = Transport {
+        requests: legacy::Builder::new(TokioExecutor::new()).build(connector.clone()),
+        watches: legacy::Builder::new(TokioExecutor::new()).build(connector),
+    };
     let retry = config
         .default_retry
         .then(|| RetryLayer::new(Brief(RetryPolicy::server_retry())));
@@ -86,6 +90,42 @@ pub fn client(config: Config) -> kube::Result<Client> {
         .map_err(tower::BoxError::from)
         .service(transport);
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// Two pools of connections.
+#[derive(Clone)]
+struct Transport<C> {
+    requests: legacy::Client<C, kube::client::Body>,
+    watches: legacy::Client<C, kube::client::Body>,
+}
+
+impl<C> Service<Request<kube::client::Body>> for Transport<C>
+where
+    C: legacy::connect::Connect + Clone + Send + Sync + 'static,
+{
+    type Response =
+        <legacy::Client<C, kube::client::Body> as Service<Request<kube::client::Body>>>::Response;
+    type Error = legacy::Error;
+    type Future = legacy::ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // A client connects when it is called, and always takes a call.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+        if is_watch(request.uri()) {
+            self.watches.request(request)
+        } else {
+            self.requests.request(request)
+        }
+    }
+}
+
+/// Whether the answer to a request lasts: kube asks so for a watch.
+fn is_watch(uri: &http::Uri) -> bool {
+    let query = uri.query().unwrap_or_default();
+    query.split('&').any(|part| part == "watch=true")
 }
 
 /// kube's way to try a request again, unless the server asks for more than [`SHORT_WAIT`].
@@ -188,6 +228,18 @@ mod tests {
         let mut fine = Ok(Response::new(Body::empty()));
         let mut policy = Brief(RetryPolicy::server_retry());
         assert!(policy.retry(&mut request, &mut fine).is_none());
+    }
+
+    #[test]
+    fn watches_are_told_from_other_requests() {
+        let params = kube::api::WatchParams::default().fields("metadata.name=a");
+        let watch = kube::core::Request::new("/api/v1/pods").watch(&params, "7");
+        assert!(is_watch(watch.unwrap().uri()));
+        let params = kube::api::ListParams::default().fields("metadata.name=watch=true");
+        let list = kube::core::Request::new("/api/v1/pods").list(&params);
+        assert!(!is_watch(list.unwrap().uri()));
+        let get = kube::core::Request::new("/api/v1/pods").get("a", &Default::default());
+        assert!(!is_watch(get.unwrap().uri()));
     }
 
     #[tokio::test]

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Volumes of one node share entries: content is fetched once, however many pods show it, and lives in memory only as long as
-//! one of them does. kubelet's calls never fetch: they wait for the refresher.
+//! one of them does, and some seconds longer. The watch of the object, which holds no secret, outlives it by minutes. kubelet's
+//! calls never fetch: they wait for the refresher.
 //!
 //! RBAC of the node role: `get`, `list`, `watch` on ExternalSecrets (watched by name, only those in use), the same on namespaces, `create` and `patch`
 //! on events, `get` on ConfigMaps that `templateFrom` names ([`crate::templates`]). No verb on Secrets.
@@ -59,7 +60,7 @@ use self::failure::{Failed, Patience};
 use self::metrics::Saved;
 use self::namespaces::{Gate, NamespaceLabels};
 use self::objects::{KubeObjects, Objects};
-use self::registry::{Lease, Registry};
+use self::registry::{Lease, Lives, Registry};
 use self::resolve::Resolver;
 use self::schedule::Clock;
 use self::state::{Content, Patient, Snapshot, Verdict};
@@ -73,6 +74,9 @@ pub struct Config {
     /// How long content outlives the last volume that shows it. Default 10 s, which covers the moment between a publish and
     /// its subscription and spares kubelet's quick retries a new watch.
     pub linger: Duration,
+    /// How long after that the watch of an ExternalSecret goes on, without content: a pod that comes meanwhile waits for the
+    /// provider and not for the API server. Default 5 min.
+    pub warm: Duration,
     /// What attributes may ask for.
     pub rules: Rules,
     /// Whether pods get an event when their files change. Default false.
@@ -99,6 +103,7 @@ impl Default for Config {
         Self {
             missing_wait: Duration::from_secs(20),
             linger: Duration::from_secs(10),
+            warm: Duration::from_secs(300),
             rules: Rules::default(),
             rotation_events: false,
             node_name: String::new(),
@@ -191,8 +196,11 @@ impl<S: Source + 'static> Volumes<S> {
         jitter: fn() -> f64,
         cancel: CancellationToken,
     ) -> Self {
-        let linger = config.linger;
-        let registry = Registry::new(resolver, objects, clock, linger, jitter, cancel.clone());
+        let lives = Lives {
+            content: config.linger,
+            watch: config.warm,
+        };
+        let registry = Registry::new(resolver, objects, clock, lives, jitter, cancel.clone());
         let wiping = registry.resolver.reads.wipe(cancel);
         registry.tasks.spawn(wiping);
         Self {

@@ -4,11 +4,12 @@
 //! fetch per interval. It fetches
 //!
 //! - at once when a pod waits for content and there is none that is current;
-//! - one second after the object changed;
+//! - at once when the object changed, and one second after that fetch for all further changes within the second;
 //! - at the object's own phase of `refreshInterval`;
 //! - after a growing pause when a fetch failed.
 //!
-//! A failure never removes content. The task ends some seconds after the last user left, and its content goes with it.
+//! A failure never removes content. Some seconds after the last user left the content goes. Then the task sleeps: it follows the
+//! object for some minutes and fetches nothing, so that a pod that comes meanwhile waits for the provider only.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -54,6 +55,8 @@ struct Refresher<S> {
     trigger: Trigger,
     /// What the provider was asked before is no answer to the next fetch: the end of the last one, or the change that it follows.
     fresh_since: Option<Instant>,
+    /// When the latest fetch that follows a change began.
+    followed_at: Option<Instant>,
     /// Failures in a row.
     failures: u32,
     /// Numbers contents and troubles.
@@ -84,6 +87,7 @@ pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: 
                 None => sights = None,
             },
             () = entry.wake.notified() => {
+                refresher.wake_up();
                 forget_at = refresher.forget_at();
                 refresher.keep_pace();
                 refresher.make_haste();
@@ -92,6 +96,11 @@ pub(super) async fn run<S: Source + 'static>(registry: Arc<Registry<S>>, entry: 
             }
             () = at(due) => attempt = refresher.begin(),
             () = at(forget_at) => {
+                if refresher.fall_asleep() {
+                    attempt = None;
+                    forget_at = refresher.forget_at();
+                    continue;
+                }
                 if refresher.registry.forget(&entry) {
                     debug!(object = %entry.key, "no volume uses it any more");
                     return;
@@ -155,6 +164,7 @@ impl<S: Source + 'static> Refresher<S> {
             paced: None,
             trigger: Trigger::Interval,
             fresh_since: None,
+            followed_at: None,
             failures: 0,
             serial,
         };
@@ -163,10 +173,42 @@ impl<S: Source + 'static> Refresher<S> {
         refresher
     }
 
-    /// When the entry is to be forgotten; `None` while it is in use.
+    /// When the content, or all of the entry, is to be forgotten; `None` while it is in use.
     fn forget_at(&self) -> Option<Instant> {
         let idle_since = self.entry.idle_since()?;
-        Some(idle_since + self.registry.linger)
+        let lives = self.registry.lives;
+        let life = match self.entry.is_asleep() {
+            false => lives.content,
+            true => lives.content + lives.watch,
+        };
+        Some(idle_since + life)
+    }
+
+    /// Lets go of the content of an object that exists, and plans no fetch; the watch goes on. Inline data has none.
+    fn fall_asleep(&mut self) -> bool {
+        let is_watched = matches!(self.entry.key.subject, Subject::ExternalSecret(_));
+        let has_object = self.entry.state.borrow().seen().is_some();
+        if self.entry.is_asleep()
+            || !(is_watched && has_object && self.registry.put_to_sleep(&self.entry))
+        {
+            return false;
+        }
+        (self.due, self.paced) = (None, None);
+        self.entry.state.send_modify(|state| {
+            (state.content, state.partial) = (None, None);
+        });
+        debug!(object = %self.entry.key, "no volume uses it any more: its content is gone, its watch goes on for a while");
+        true
+    }
+
+    /// Somebody uses the entry again. Whoever waits for content hurries; a volume that shows some waits for its phase.
+    fn wake_up(&mut self) {
+        if !self.entry.is_asleep() || !self.entry.is_used() {
+            return;
+        }
+        self.entry.awake();
+        let seen = self.entry.state.borrow().seen().cloned();
+        self.due = seen.and_then(|seen| self.next_refresh(&seen, Instant::now()));
     }
 
     /// Takes in what the watch shows.
@@ -212,14 +254,17 @@ impl<S: Source + 'static> Refresher<S> {
         }
         self.failures = 0;
         self.paced = None;
-        self.due = if is_first {
+        self.due = if self.entry.is_asleep() {
+            None
+        } else if is_first {
             // Volumes that an earlier process mounted show good content: they wait for their phase, so that restarts of many
             // agents do not ask all at once.
             self.next_refresh(&seen, now)
         } else {
             self.trigger = Trigger::Change;
             self.fresh_since = Some(now);
-            Some(now + DEBOUNCE)
+            let earliest = self.followed_at.map(|at| at + DEBOUNCE);
+            Some(earliest.map_or(now, |at| at.max(now)))
         };
         self.entry
             .state
@@ -325,6 +370,9 @@ impl<S: Source + 'static> Refresher<S> {
         let entry = Arc::clone(&self.entry);
         let (began, began_on) = (Instant::now(), SystemTime::now());
         let trigger = std::mem::replace(&mut self.trigger, Trigger::Interval);
+        if trigger == Trigger::Change {
+            self.followed_at = Some(began);
+        }
         let fresh_since = self.fresh_since;
         let work = async move {
             let _place = registry.place(&entry).await;

@@ -32,6 +32,8 @@ const SCOPES: [CallerScope; 3] = [
     CallerScope::ServiceAccount,
     CallerScope::Store,
 ];
+/// Most entries that nobody uses and that keep their watch: each has a connection of its own, some 50 KiB.
+const MAX_ASLEEP: usize = 32;
 /// Pause before a task that panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
@@ -57,6 +59,8 @@ pub(super) struct Entry {
     demanded: Notify,
     /// Somebody has become able to ask for content that there is none of.
     hastened: AtomicBool,
+    /// Nobody uses it, and of what it held only the watch is left.
+    asleep: AtomicBool,
 }
 
 /// What all tasks share.
@@ -64,9 +68,7 @@ pub(super) struct Registry<S> {
     pub(super) resolver: Resolver<S>,
     pub(super) objects: Arc<dyn Objects>,
     pub(super) clock: Clock,
-    /// How long an entry outlives its last user: the moment between a publish and its subscription, or between two attempts of
-    /// kubelet.
-    pub(super) linger: Duration,
+    pub(super) lives: Lives,
     /// A number in 0..1 for each decision that needs one.
     pub(super) jitter: fn() -> f64,
     mount_lane: Semaphore,
@@ -74,6 +76,16 @@ pub(super) struct Registry<S> {
     pub(super) cancel: CancellationToken,
     pub(super) tasks: TaskTracker,
     entries: Mutex<HashMap<ContentKey, Arc<Entry>>>,
+}
+
+/// How long what an entry holds outlives its last user.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lives {
+    /// The content, and an entry without an object: the moment between a publish and its subscription, or between two attempts of
+    /// kubelet.
+    pub(super) content: Duration,
+    /// The watch, from the end of the content on.
+    pub(super) watch: Duration,
 }
 
 /// Keeps an entry, its watch and its content alive.
@@ -135,6 +147,14 @@ impl Entry {
         self.hastened.swap(false, Ordering::SeqCst)
     }
 
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn awake(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
     fn forget_wish(&self, wish: Option<Refresh>) {
         let mut wishes = self.wishes.lock();
         if let Some(count) = wishes.get_mut(&wish) {
@@ -170,7 +190,7 @@ impl<S: Source + 'static> Registry<S> {
         resolver: Resolver<S>,
         objects: Arc<dyn Objects>,
         clock: Clock,
-        linger: Duration,
+        lives: Lives,
         jitter: fn() -> f64,
         cancel: CancellationToken,
     ) -> Arc<Self> {
@@ -178,7 +198,7 @@ impl<S: Source + 'static> Registry<S> {
             resolver,
             objects,
             clock,
-            linger,
+            lives,
             jitter,
             mount_lane: Semaphore::new(MOUNT_LANE),
             refresh_lane: Semaphore::new(REFRESH_LANE),
@@ -204,6 +224,7 @@ impl<S: Source + 'static> Registry<S> {
                 wake: Notify::new(),
                 demanded: Notify::new(),
                 hastened: AtomicBool::new(false),
+                asleep: AtomicBool::new(false),
             });
             self.tasks
                 .spawn(keep_running(Arc::clone(self), Arc::clone(&entry)));
@@ -231,6 +252,17 @@ impl<S: Source + 'static> Registry<S> {
         {
             entries.remove(&entry.key);
         }
+        true
+    }
+
+    /// Has an entry that nobody uses keep its watch. Tells whether it may: few do.
+    pub(super) fn put_to_sleep(&self, entry: &Entry) -> bool {
+        let entries = self.entries.lock();
+        let asleep = entries.values().filter(|entry| entry.is_asleep()).count();
+        if entry.is_used() || asleep >= MAX_ASLEEP {
+            return false;
+        }
+        entry.asleep.store(true, Ordering::SeqCst);
         true
     }
 

@@ -1,5 +1,7 @@
 //! The report in Markdown.
 
+mod changes;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,12 +11,10 @@ use anyhow::{Context as _, Result};
 
 use crate::direct::Calls;
 use crate::images::Size;
-use crate::many::Change;
 use crate::measure::{Figures, Held};
 use crate::metrics::Histogram;
 use crate::pods::{Batch, Source};
 use crate::process::Memory;
-use crate::rig::INTERVAL;
 use crate::stats::{Samples, as_float, median};
 use crate::syncs::{Pass, Work};
 
@@ -30,8 +30,8 @@ pub(crate) fn render(figures: &Figures) -> String {
         crate::targets::render(figures),
         publish(figures),
         pods(figures),
-        rotation(figures),
-        asked(figures),
+        changes::rotation(figures),
+        changes::asked(figures),
         syncs(&figures.syncs),
         memory(figures),
         images(figures),
@@ -263,96 +263,6 @@ fn median_of(batches: &[&Batch], value: impl Fn(&Batch) -> Option<f64>) -> Optio
 
 fn sum<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Histogram {
     histograms.fold(Histogram::default(), |sum, one| sum.and(one))
-}
-
-fn rotation(figures: &Figures) -> String {
-    let rotations = &figures.rotations;
-    let all = |time: fn(&Change) -> Duration| -> Samples {
-        figures.many.changes.iter().map(time).collect()
-    };
-    let interval = Duration::from_secs(INTERVAL);
-    let row = |what: &str, period: String, times: &Samples, base: Option<Duration>| {
-        vec![
-            what.to_owned(),
-            period,
-            times.len().to_string(),
-            number(times.quantile(0.5).and_then(seconds), 3),
-            number(times.max().and_then(seconds), 3),
-            number(
-                base.and_then(|base| Some(seconds(times.max()?)? / seconds(base)?)),
-                2,
-            ),
-        ]
-    };
-    let rows = [
-        row(
-            "value at the provider -> file",
-            format!("refreshInterval {INTERVAL} s"),
-            &rotations.latchkey,
-            Some(interval),
-        ),
-        row(
-            "ExternalSecret -> file",
-            "the change".to_owned(),
-            &rotations.event,
-            None,
-        ),
-        row(
-            &format!(
-                "ExternalSecret -> the first of {} files",
-                figures.many.volumes
-            ),
-            "the change".to_owned(),
-            &all(|change| change.first),
-            None,
-        ),
-        row(
-            "... -> the last of them",
-            "the change".to_owned(),
-            &all(|change| change.last),
-            None,
-        ),
-        row(
-            "Secret -> file of kubelet's volume",
-            format!("syncFrequency {}", figures.sync_frequency),
-            &rotations.secret,
-            None,
-        ),
-    ];
-    let headers = [
-        "changed -> file changed",
-        "paced by",
-        "changes",
-        "p50 s",
-        "max s",
-        "max / interval",
-    ];
-    let cpu = median(
-        figures
-            .many
-            .changes
-            .iter()
-            .map(|change| 1000.0 * change.cpu.as_secs_f64() / as_float(figures.many.volumes)),
-    );
-    format!(
-        "### Rotation\n\n{}\nThe {} volumes take {} ms of the agent's processor time each.\n",
-        table(&headers, &rows),
-        figures.many.volumes,
-        number(cpu, 2)
-    )
-}
-
-fn asked(figures: &Figures) -> String {
-    let asked = figures.asked;
-    let each = |count: usize| number(Some(as_float(count) / as_float(asked.publishes)), 3);
-    let row = vec![
-        "publish, content at hand".to_owned(),
-        asked.publishes.to_string(),
-        each(asked.requests),
-        each(asked.writes),
-    ];
-    let headers = ["call", "calls", "API requests each", "of them writes"];
-    format!("### The API server\n\n{}", table(&headers, &[row]))
 }
 
 /// ExternalSecrets to Secrets as Markdown; nothing if that was not measured.

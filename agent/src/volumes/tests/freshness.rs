@@ -37,7 +37,8 @@ async fn an_interval_of_zero_never_refreshes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_the_object_is_followed_within_a_second_by_one_fetch() {
+async fn a_change_of_the_object_is_followed_at_once_and_more_within_a_second_by_one_fetch() {
+    // 6.4
     let bench = Bench::new();
     bench.value("db", "one");
     bench.value("db2", "two");
@@ -46,13 +47,19 @@ async fn a_change_of_the_object_is_followed_within_a_second_by_one_fetch() {
     let mut stream = bench.volumes.subscribe(&plan("a"));
     assert_eq!(content(stream.next().await), "password=one");
     let began = Instant::now();
-    for generation in 2..6 {
-        bench.shelf.put("a", one_key("a", generation, "db2", "1h"));
-        sleep(Duration::from_millis(100)).await;
-    }
+    bench.shelf.put("a", one_key("a", 2, "db2", "1h"));
     assert_eq!(content(stream.next().await), "password=two");
-    assert_eq!(began.elapsed(), Duration::from_millis(1300));
-    assert_eq!(bench.calls(), 2);
+    assert!(began.elapsed() < Duration::from_millis(10));
+    bench.value("db2", "three");
+    for generation in 3..6 {
+        sleep(Duration::from_millis(100)).await;
+        bench.shelf.put("a", one_key("a", generation, "db2", "1h"));
+    }
+    assert_eq!(content(stream.next().await), "password=three");
+    assert!(began.elapsed().abs_diff(SECOND) < Duration::from_millis(10));
+    assert_eq!(bench.calls(), 3);
+    sleep(5 * SECOND).await;
+    assert!(stream.next().now_or_never().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +157,7 @@ async fn an_adopted_volume_is_followed_without_a_first_mount_and_waits_for_its_p
 }
 
 #[tokio::test(start_paused = true)]
-async fn content_and_watch_go_with_the_last_volume() {
+async fn content_goes_with_the_last_volume_and_the_watch_some_minutes_later() {
     let bench = Bench::new();
     bench.value("db", "one");
     bench.shelf.put("a", one_key("a", 1, "db", "1h"));
@@ -171,11 +178,83 @@ async fn content_and_watch_go_with_the_last_volume() {
     sleep(11 * SECOND).await;
     assert_eq!(
         (bench.volumes.objects_in_use(), bench.shelf.followers("a")),
-        (0, 0)
+        (1, 1)
     );
     assert!(weak.upgrade().is_none(), "content outlives its volumes");
+    // Nobody would read what a change or an interval brings.
+    bench.shelf.put("a", one_key("a", 2, "db", "10s"));
+    sleep(250 * SECOND).await;
+    assert_eq!(bench.shelf.followers("a"), 1);
+    sleep(50 * SECOND).await;
+    assert_eq!(
+        (bench.volumes.objects_in_use(), bench.shelf.followers("a")),
+        (0, 0)
+    );
     sleep(10 * HOUR).await;
     assert_eq!(bench.calls(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_soon_after_the_last_one_needs_no_new_watch_and_gets_current_content() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    bench.value("db2", "two");
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    bench.first(&plan("a")).await.unwrap();
+    sleep(60 * SECOND).await;
+    bench.shelf.put("a", one_key("a", 2, "db2", "1h"));
+    sleep(SECOND).await;
+    let began = Instant::now();
+    let first = bench.first(&plan("a")).await.unwrap();
+    assert_eq!((text(&first).as_str(), bench.calls()), ("password=two", 2));
+    assert_eq!(
+        (began.elapsed(), bench.shelf.followers("a")),
+        (Duration::ZERO, 1)
+    );
+    let mut stream = bench.volumes.subscribe(&plan("a"));
+    assert_eq!(content(stream.next().await), "password=two");
+    bench.value("db2", "three");
+    assert_eq!(content(stream.next().await), "password=three");
+    assert!(began.elapsed() <= HOUR + HOUR / 10, "{:?}", began.elapsed());
+    assert_eq!(bench.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_fails_or_is_gone_while_nobody_uses_it_is_told_to_the_next_pod() {
+    let bench = Bench::new();
+    bench.fails("db", source::FailureClass::Unavailable, None);
+    bench.shelf.put("a", one_key("a", 1, "db", "1h"));
+    assert!(bench.first(&plan("a")).await.is_err());
+    let calls = bench.calls();
+    sleep(60 * SECOND).await;
+    assert!(bench.calls() <= calls + 4, "it is tried for nobody");
+    bench.value("db", "one");
+    let began = Instant::now();
+    assert_eq!(
+        text(&bench.first(&plan("a")).await.unwrap()),
+        "password=one"
+    );
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    sleep(60 * SECOND).await;
+    bench.shelf.put("a", Sight::Missing);
+    sleep(SECOND).await;
+    let failure = bench.first(&plan("a")).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_objects_that_nobody_uses_keep_their_watch() {
+    let bench = Bench::new();
+    bench.value("db", "one");
+    for number in 0..40 {
+        let name = format!("a{number}");
+        bench.shelf.put(&name, one_key(&name, 1, "db", "1h"));
+        bench.first(&plan(&name)).await.unwrap();
+    }
+    sleep(11 * SECOND).await;
+    assert_eq!(bench.volumes.objects_in_use(), 32);
+    sleep(300 * SECOND).await;
+    assert_eq!(bench.volumes.objects_in_use(), 0);
 }
 
 #[tokio::test(start_paused = true)]
