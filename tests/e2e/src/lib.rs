@@ -5,11 +5,13 @@
 //! or the one that `LATCHKEY_IMAGES` names) and run on a cluster of `latchkey-cluster`: the one that `cluster run` prepared, or
 //! one of their own.
 
+mod bao;
 mod installed;
 mod manifests;
 mod planted;
 pub mod tls;
 
+pub use bao::{Bao, ROOT_TOKEN};
 pub use installed::{
     AGENT, SYSTEM, agent_pod, ensure_absent, ensure_installed, helm_install_agent,
     helm_install_provider, images, root,

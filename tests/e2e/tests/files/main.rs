@@ -5,3 +5,4 @@ mod delivery;
 mod faults;
 mod rig;
 mod settings;
+mod vault;

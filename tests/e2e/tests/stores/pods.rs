@@ -1,9 +1,6 @@
 //! The identity of pods, end to end (csi.md 9.2): tokens that a real API server signs, handed to the agent's volumes as kubelet
 //! does, shown to a Vault provider, which logs in with them at a real OpenBao.
 
-use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +24,7 @@ use latchkey_csi::backend::{
     Backend as _, Failure, FailureClass, FileSet, ServiceAccountToken, ServiceAccountTokens,
     Update, VolumeRequest,
 };
+use latchkey_e2e::Bao;
 use latchkey_e2e::tls::{Usage, identity};
 use latchkey_engine::template::{Renderer, Settings};
 use latchkey_provider_sdk::service::ServiceLimits;
@@ -36,7 +34,6 @@ use latchkey_secret::SecretValue;
 use latchkey_transport::SharedIdentity;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,18 +44,6 @@ const DEFINITION: &str = include_str!(
     "../../../../charts/provider/crds/provider.secretstore.external-secrets.io_hashicorpvaults.yaml"
 );
 const AUDIENCE: &str = "bao";
-const ROOT: &str = "latchkey-test-root";
-/// Runs the server until its own standard input ends, which also happens when the test process is killed.
-const KEEPER: &str =
-    r#""$@" </dev/null & server=$!; cat >/dev/null; kill "$server" 2>/dev/null; wait "$server""#;
-
-/// A development server of OpenBao.
-struct Bao {
-    program: PathBuf,
-    address: String,
-    keeper: Child,
-    home: TempDir,
-}
 
 /// The volumes of one node, and kubelet's part in the test's hands.
 struct Node {
@@ -76,7 +61,7 @@ struct Mounted {
 #[test]
 fn pods_read_what_the_backend_admits_their_service_account_to() -> Result<()> {
     with_world(async |world| {
-        let bao = Bao::start().await?;
+        let bao = Bao::start("127.0.0.1").await?;
         let namespace = world.cx.namespace().to_owned();
         let public = std::fs::read_to_string(
             world
@@ -111,7 +96,7 @@ fn pods_read_what_the_backend_admits_their_service_account_to() -> Result<()> {
         let stop = CancellationToken::new();
         let _stopping = stop.clone().drop_guard();
         let address = serve(world, &stop).await?;
-        apply_objects(world, &address, &bao.address).await?;
+        apply_objects(world, &address, bao.address()).await?;
         // What the store's provider can tell without a pod is that it cannot tell.
         world
             .judged("SecretStore", "pods", "ValidationUnknown")
@@ -400,98 +385,5 @@ impl Node {
         self.hand_over(world, mounted).await?;
         let deadline = Instant::now() + PATIENCE;
         Ok(self.volumes.first(&mounted.plan, deadline).await)
-    }
-}
-
-// === impl Bao ===
-
-impl Bao {
-    async fn start() -> Result<Self> {
-        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-        let program = match variable("LATCHKEY_BAO") {
-            Some(program) => program,
-            None => variable("LATCHKEY_CACHE")
-                .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("latchkey")))
-                .or_else(|| Some(variable("HOME")?.join(".cache/latchkey")))
-                .unwrap_or_default()
-                .join("tools/openbao-2.7.2/bao"),
-        };
-        ensure!(
-            program.is_file(),
-            "no OpenBao at {}; run `make tools`",
-            program.display()
-        );
-        // The port is free when it is chosen, but another process may take it before the server does: then once more.
-        for _ in 0..5 {
-            let port = std::net::TcpListener::bind("127.0.0.1:0")?
-                .local_addr()?
-                .port();
-            let bao = Self::start_at(&program, port)?;
-            let is_up = eventually(Duration::from_secs(30), "OpenBao", async || {
-                let mounts = bao.run(&["secrets", "list"], None);
-                Ok(mounts.is_ok().then_some(()))
-            });
-            if is_up.await.is_ok() {
-                return Ok(bao);
-            }
-        }
-        bail!("OpenBao does not start")
-    }
-
-    fn start_at(program: &PathBuf, port: u16) -> Result<Self> {
-        let home = tempfile::tempdir()?;
-        let log = std::fs::File::create(home.path().join("log"))?;
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper"])
-            .arg(program)
-            .args(["server", "-dev", "-dev-no-store-token"])
-            .arg(format!("-dev-root-token-id={ROOT}"))
-            .arg(format!("-dev-listen-address=127.0.0.1:{port}"))
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", home.path())
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        Ok(Self {
-            program: program.clone(),
-            address: format!("http://127.0.0.1:{port}"),
-            keeper,
-            home,
-        })
-    }
-
-    /// Runs the client with the root token.
-    fn run(&self, arguments: &[&str], input: Option<&str>) -> Result<()> {
-        let mut child = Command::new(&self.program)
-            .args(arguments)
-            .env_clear()
-            .env("HOME", self.home.path())
-            .env("BAO_ADDR", &self.address)
-            .env("BAO_TOKEN", ROOT)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.unwrap_or_default().as_bytes())?;
-        }
-        let output = child.wait_with_output()?;
-        ensure!(
-            output.status.success(),
-            "bao {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
-    }
-}
-
-impl Drop for Bao {
-    fn drop(&mut self) {
-        // The end of its standard input makes the keeper stop the server; it ends after the server did.
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
     }
 }
