@@ -401,7 +401,10 @@ impl<S: Source + 'static> Backend for Volumes<S> {
 
     fn republished(&self, plan: &Plan) {
         for entry in self.registry.entries_of(plan) {
-            entry.wake.notify_one();
+            // Nearly always there is nothing to do: the task is not woken for that.
+            if entry.is_overdue() {
+                entry.wake.notify_one();
+            }
         }
     }
 

@@ -32,8 +32,6 @@ use super::state::{Content, Known, Revision, Seen, Trouble};
 
 /// Changes of an object within this time are answered by one fetch (csi.md 6.4).
 const DEBOUNCE: Duration = Duration::from_secs(1);
-/// Content older than this many intervals is overdue: the longest regular gap is 1.2 intervals.
-const OVERDUE: f64 = 1.5;
 
 /// A finished fetch.
 struct Outcome {
@@ -334,17 +332,9 @@ impl<S: Source + 'static> Refresher<S> {
         }
     }
 
-    /// Fetches now if the wall clock says that content is overdue: the monotonic clock stands still while a machine sleeps.
+    /// Fetches now if content is overdue.
     fn catch_up(&mut self, is_fetching: bool) {
-        let state = self.entry.state.borrow();
-        let (Some(seen), Some(content)) = (state.seen(), state.current()) else {
-            return;
-        };
-        let Refresh::Every(interval) = self.entry.refresh(seen.refresh()) else {
-            return;
-        };
-        let age = content.fetched_on.elapsed().unwrap_or_default();
-        if !is_fetching && age > interval.mul_f64(OVERDUE) {
+        if !is_fetching && self.entry.is_overdue() {
             self.due = Some(Instant::now());
             self.trigger = Trigger::Republish;
             self.paced = None;

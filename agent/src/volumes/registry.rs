@@ -32,6 +32,8 @@ const SCOPES: [CallerScope; 3] = [
     CallerScope::ServiceAccount,
     CallerScope::Store,
 ];
+/// Content older than this many intervals is overdue: the longest regular gap is 1.2 intervals.
+const OVERDUE: f64 = 1.5;
 /// Most entries that nobody uses and that keep their watch: each has a connection of its own, some 50 KiB.
 const MAX_ASLEEP: usize = 32;
 /// Pause before a task that panicked is started again.
@@ -145,6 +147,20 @@ impl Entry {
     /// Whether [`Self::hasten`] was called since this was asked last.
     pub(super) fn take_haste(&self) -> bool {
         self.hastened.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether the wall clock says that the object should have been fetched long ago: the monotonic clock, which plans it, stands
+    /// still while a machine sleeps.
+    pub(super) fn is_overdue(&self) -> bool {
+        let state = self.state.borrow();
+        let (Some(seen), Some(content)) = (state.seen(), state.current()) else {
+            return false;
+        };
+        let Refresh::Every(interval) = self.refresh(seen.refresh()) else {
+            return false;
+        };
+        let age = content.fetched_on.elapsed().unwrap_or_default();
+        age > interval.mul_f64(OVERDUE)
     }
 
     pub(super) fn is_asleep(&self) -> bool {

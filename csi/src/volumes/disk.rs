@@ -168,7 +168,6 @@ impl Disk {
         target: &Target,
         id: u64,
         layout: &Layout,
-        state: Option<VolumeState>,
     ) -> Result<bool, DiskError> {
         let parent = self.parent(target)?.ok_or(DiskError::Gone)?;
         if !matches!(
@@ -181,13 +180,6 @@ impl Disk {
         let written = self.mounter.write(&parent, room, |root| {
             Ok::<_, DiskError>(writer::write(root, layout)?)
         })?;
-        if let Some(mut state) = state {
-            state.generation = written.generation;
-            // The content is visible: a state that is older than it is worth a log line and no more.
-            if let Err(error) = self.store.save(&state) {
-                tracing::warn!(%error, target = target.path(), "failed to save a volume's state");
-            }
-        }
         Ok(written.untidy)
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Batch {
     pub(crate) mounts: Histogram,
     /// The agent's first NodePublishVolume of each volume; empty for Secrets.
     pub(crate) publishes: Histogram,
+    /// All of its NodePublishVolume, repetitions included.
+    pub(crate) all_publishes: Histogram,
     /// The agent's calls to the provider.
     pub(crate) provider: Histogram,
     /// Calls of kubelet on the driver's socket: NodePublishVolume, repetitions included, and NodeGetCapabilities.
@@ -171,6 +173,7 @@ pub(crate) async fn batch(
             .histogram(name, labels)
             .since(&before.histogram(name, labels))
     };
+    let all = [("op", "publish")];
     let publish = [("op", "publish"), ("first", "true")];
     let calls = ["NodePublishVolume", "NodeGetCapabilities"].map(|rpc| {
         let (name, labels) = ("latchkey_csi_kubelet_calls_total", [("rpc", rpc)]);
@@ -198,6 +201,7 @@ pub(crate) async fn batch(
             "latchkey_csi_operation_seconds",
             &publish,
         ),
+        all_publishes: since(&agent_after, &agent, "latchkey_csi_operation_seconds", &all),
         provider: since(
             &agent_after,
             &agent,

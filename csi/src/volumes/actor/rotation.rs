@@ -78,8 +78,15 @@ impl<B: Backend> Actor<B> {
             return;
         }
         mounted.saved_success = mounted.last_success;
-        let spec = mounted.spec.clone();
-        let state = self.state_of(&spec);
+        self.remember().await;
+    }
+
+    /// Saves the state of the volume as it is. One that is older than the content is worth a log line and no more.
+    async fn remember(&mut self) {
+        let Phase::Mounted(mounted) = &self.phase else {
+            return;
+        };
+        let state = self.state_of(&mounted.spec);
         let target = self.target.clone();
         if let Err(error) = self
             .on_disk(move |disk| disk.remember(&target, state))
@@ -124,13 +131,12 @@ impl<B: Backend> Actor<B> {
             return Err(NodeError::Budget);
         }
         let id = mounted.mount_id;
-        let state = self.state_of(&mounted.spec);
         let digest = layout.digest();
         let target = self.target.clone();
         let disk = inner.disk.clone();
         match inner
             .blocking
-            .run(move || disk.rotate(&target, id, &layout, Some(state)))
+            .run(move || disk.rotate(&target, id, &layout))
             .await
         {
             Ok(Ok(untidy)) => {
@@ -140,6 +146,9 @@ impl<B: Backend> Actor<B> {
                     mounted.saved_success = Instant::now();
                     mounted.sweep_at = untidy.then(|| Instant::now() + grace);
                 }
+                // A job of its own, behind what other volumes show next: a thousand that rotate do not wait for a thousand syncs of
+                // the disk.
+                self.remember().await;
                 Ok(())
             }
             Ok(Err(DiskError::Gone)) => {
