@@ -230,11 +230,15 @@ impl Keeper {
     }
 
     fn watch(&self, changed: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
-        let watcher =
-            notify::recommended_watcher(move |_| changed.notify_one()).and_then(|mut watcher| {
-                watcher.watch(&self.socket.directory, RecursiveMode::NonRecursive)?;
-                Ok(watcher)
-            });
+        let tell = move |event| {
+            if may_replace(&event) {
+                changed.notify_one();
+            }
+        };
+        let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
+            watcher.watch(&self.socket.directory, RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
         match watcher {
             Ok(watcher) => Some(watcher),
             Err(error) => {
@@ -243,6 +247,12 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Whether the socket may be another one after what happened in its directory. Opening and closing what lies there, which each
+/// publish does with the directory of state files, is no reason to look.
+fn may_replace(event: &notify::Result<notify::Event>) -> bool {
+    !event.as_ref().is_ok_and(|event| event.kind.is_access())
 }
 
 impl Bound {
@@ -364,6 +374,25 @@ mod tests {
             std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
             1
         );
+    }
+
+    #[test]
+    fn opening_and_closing_replaces_no_socket() {
+        use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, RemoveKind};
+        for (kind, is_reason) in [
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), false),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                false,
+            ),
+            (EventKind::Create(CreateKind::File), true),
+            (EventKind::Remove(RemoveKind::File), true),
+            (EventKind::Any, true),
+        ] {
+            let event = Ok(notify::Event::new(kind));
+            assert_eq!(super::may_replace(&event), is_reason, "{kind:?}");
+        }
+        assert!(super::may_replace(&Err(notify::Error::generic("lost"))));
     }
 
     async fn connects(path: &std::path::Path) -> bool {
