@@ -2,7 +2,6 @@
 
 mod changes;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -321,30 +320,29 @@ pub(crate) fn syncs(passes: &[Pass]) -> String {
     )
 }
 
+/// Requests of a kind that are not worth a line if there are fewer.
+const FEW: usize = 20;
+
 /// What the requests of first syncs were: about the objects, and the agent's own, which its running time decides.
 fn requests(passes: &[Pass]) -> String {
     let mut rows = Vec::new();
     for pass in passes.iter().filter(|pass| pass.work == Work::First) {
-        let mut add = |about: &str, kinds: &BTreeMap<String, usize>| {
-            rows.extend(kinds.iter().map(|(kind, count)| {
-                vec![
-                    pass.objects.to_string(),
-                    about.to_owned(),
-                    kind.clone(),
-                    count.to_string(),
-                ]
-            }));
+        let mut add = |about: &str, kind: &str, count: usize| {
+            let cells = [&pass.objects.to_string(), about, kind, &count.to_string()];
+            rows.push(cells.map(str::to_owned).to_vec());
         };
-        add("the objects", &pass.kinds);
-        add("the agent itself", &pass.housekeeping);
+        for (kind, count) in &pass.kinds {
+            add("the objects", kind, *count);
+        }
+        let own = &pass.housekeeping;
+        for (kind, count) in own.iter().filter(|(_, count)| **count >= FEW) {
+            add("the agent's own affairs", kind, *count);
+        }
+        let rest = own.values().filter(|count| **count < FEW).sum();
+        add("the agent's own affairs", "all others", rest);
     }
     table(
-        &[
-            "objects synced first",
-            "requests about",
-            "request",
-            "number",
-        ],
+        &["objects synced first", "about", "request", "number"],
         &rows,
     )
 }
