@@ -75,6 +75,9 @@ use watched::Watched;
 /// How long passes may go on after the controller was told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long passes wait at most for the list of all targets, which saves a request for each object that has none yet.
+const LISTING: Duration = Duration::from_secs(3);
+
 /// What the controller needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -191,6 +194,11 @@ pub async fn run<S: Source + 'static>(
         complaints: WatchComplaints::default(),
     };
     let passes = async {
+        let listed = work.watched.targets_listed(places.len());
+        // One that may not be read, or not yet, holds up nobody for long.
+        let _ = stop
+            .run_until_cancelled(tokio::time::timeout(LISTING, listed))
+            .await;
         let pass = |key| work.pass(key);
         work.scheduler.run(concurrency, &stop, pass).await;
     };

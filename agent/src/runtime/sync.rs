@@ -25,6 +25,9 @@ use crate::stores::validation::{self, StoreMetrics, Validator};
 use crate::stores::{CachedReader, StoreCache};
 use crate::sync;
 
+/// How long an agent without any shard keeps its watches, in case one comes back.
+const LINGER: Duration = Duration::from_secs(30);
+
 /// What the role needs to know.
 pub(super) struct Settings {
     pub(super) namespace: String,
@@ -274,7 +277,7 @@ async fn lead(leading: CancellationToken, work: Arc<Work>) -> Result<(), String>
 // === impl Secrets ===
 
 impl Secrets {
-    /// Works whenever this agent holds a shard, until `stop`. One without any watches nothing.
+    /// Works whenever this agent holds a shard, until `stop`. One that had none for a while watches nothing.
     async fn deliver(
         &self,
         ownership: Arc<Ownership>,
@@ -298,12 +301,24 @@ impl Secrets {
             ));
             let result = tokio::select! {
                 result = &mut work => result,
-                () = until_held(&mut held, false) => {
+                () = until_left(&mut held) => {
                     working.cancel();
                     work.await
                 }
             };
             result.map_err(|error| error.to_string())?;
+        }
+    }
+}
+
+/// Waits until no shard is held, and none comes back soon. Whoever loses all for a moment (an API server that is slow, or restarts)
+/// goes on with what the watches have shown; beginning anew would read every target again.
+async fn until_left(held: &mut watch::Receiver<BTreeSet<u16>>) {
+    loop {
+        until_held(held, false).await;
+        let is_back = tokio::time::timeout(LINGER, until_held(held, true)).await;
+        if is_back.is_err() {
+            return;
         }
     }
 }
@@ -314,5 +329,32 @@ async fn until_held(held: &mut watch::Receiver<BTreeSet<u16>>, any: bool) {
     if has_ended {
         // The shards ended, and with them soon everything.
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moment_without_shards_is_no_reason_to_begin_anew() {
+        let (shards, held) = watch::channel(BTreeSet::from([0, 1]));
+        let left = tokio::spawn(async move {
+            let mut held = held;
+            until_left(&mut held).await;
+            tokio::time::Instant::now()
+        });
+        let pause = async |time: Duration| tokio::time::sleep(time).await;
+        for _ in 0..3 {
+            pause(LINGER * 2).await;
+            shards.send_replace(BTreeSet::new());
+            pause(LINGER / 2).await;
+            shards.send_replace(BTreeSet::from([1]));
+        }
+        pause(LINGER * 2).await;
+        assert!(!left.is_finished());
+        let lost = tokio::time::Instant::now();
+        shards.send_replace(BTreeSet::new());
+        assert_eq!(left.await.unwrap() - lost, LINGER);
     }
 }

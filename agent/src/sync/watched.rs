@@ -29,6 +29,8 @@ pub(super) struct Watched {
     pub(super) dependents: Dependents,
     /// Wakes those who wait for an ExternalSecret to have no target of another kind, or another one, any more.
     pub(super) released: Notify,
+    /// Wakes those who wait for the lists of targets.
+    listed: Notify,
 }
 
 #[derive(Default)]
@@ -205,6 +207,7 @@ impl Watched {
                 let writers = writers.collect();
                 state.managed.retain(|target, _| !is_gone(target));
                 state.known_targets.insert(place.clone());
+                self.listed.notify_waiters();
                 writers
             }
         }
@@ -238,6 +241,17 @@ impl Watched {
             .iter()
             .any(|place| place.covers(&target.0));
         is_known && !state.managed.contains_key(target)
+    }
+
+    /// Waits until the watches of Secrets have read their lists, of which there are `count`.
+    pub(super) async fn targets_listed(&self, count: usize) {
+        loop {
+            let listed = self.listed.notified();
+            if self.state.lock().known_targets.len() >= count {
+                return;
+            }
+            listed.await;
+        }
     }
 
     /// Takes note that a write has replaced the version `old` of an object, and of what it is now if that was answered: the write was

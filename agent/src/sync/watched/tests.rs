@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::super::backoff::Pace;
 use super::*;
+use crate::namespaces::WatchNamespaces;
 
 fn object(name: &str, target: &str) -> Guarded {
     DeserializeGuard(Ok(serde_json::from_value(json!({
@@ -375,4 +376,22 @@ fn a_target_of_another_kind_belongs_to_the_objects_that_name_it_and_secrets_do_n
     );
     assert!(!watched.uses(&map.gvk));
     assert!(released.now_or_never().is_some(), "whoever waits is woken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn passes_wait_for_the_lists_of_all_places() {
+    let watched = Watched::default();
+    let places = WatchNamespaces::of(["a".to_owned(), "b".to_owned()]).places();
+    let listed = watched.targets_listed(places.len());
+    let mut listed = std::pin::pin!(listed);
+    let wait = std::time::Duration::from_secs(1);
+    for place in &places {
+        watched.note_target(place, &Event::Init);
+        assert!(tokio::time::timeout(wait, &mut listed).await.is_err());
+        watched.note_target(place, &Event::InitDone);
+    }
+    listed.await;
+    // A watch that begins again does not take back what is known.
+    watched.note_target(&places[0], &Event::Init);
+    watched.targets_listed(places.len()).await;
 }
