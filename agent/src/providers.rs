@@ -9,6 +9,7 @@
 //! lists, for stores with `auth.serviceAccountRef` ([`Tokens`]). The role `node` needs none: its identities are mounted files, it mints
 //! no tokens, and those of pods ([`PodTokens`]) come from kubelet.
 
+mod answers;
 mod breaker;
 mod client;
 mod error;
@@ -25,8 +26,9 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
+pub use answers::{Capability, Health, Validation};
 pub use breaker::{BreakerState, FAILURES_TO_OPEN, OPEN_TIME};
-pub use client::{Capability, Client, Health, Validation};
+pub use client::Client;
 pub(crate) use error::code_name;
 pub use error::{CallError, Cause, Method};
 pub use identities::{Identities, IdentityProblem};

@@ -1,8 +1,12 @@
 //! Decisions by table, and several agents over one shelf of Leases with a paused clock.
 
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
+use crate::schedule::Key;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -13,6 +13,7 @@
 
 mod controller;
 mod decide;
+mod kinds;
 mod ladder;
 mod metrics;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
@@ -26,6 +26,7 @@ use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
 use super::decide;
+use super::kinds::{Kind, reference};
 use super::ladder::{Finding, examine};
 use super::metrics::StoreMetrics;
 use crate::complaints::{Told, WatchComplaints};
@@ -242,89 +243,6 @@ impl Validator {
     }
 }
 
-/// What the four kinds have in common.
-trait Kind:
-    Resource<DynamicType = ()>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + serde::Serialize
-    + Send
-    + Sync
-    + 'static
-{
-    /// Several of them, in words.
-    const KINDS: &'static str;
-
-    fn key(namespace: &str, name: &str) -> StoreKey;
-    fn store(&self) -> Store;
-    fn api(client: Client, namespace: &str) -> Api<Self>;
-}
-
-impl Kind for SecretStore {
-    const KINDS: &'static str = "SecretStores";
-
-    fn key(namespace: &str, name: &str) -> StoreKey {
-        StoreKey::namespaced(namespace, name)
-    }
-
-    fn store(&self) -> Store {
-        Store::from(self)
-    }
-
-    fn api(client: Client, namespace: &str) -> Api<Self> {
-        in_namespace(client, namespace)
-    }
-}
-
-impl Kind for ClusterSecretStore {
-    const KINDS: &'static str = "ClusterSecretStores";
-
-    fn key(_: &str, name: &str) -> StoreKey {
-        StoreKey::cluster(name)
-    }
-
-    fn store(&self) -> Store {
-        Store::from(self)
-    }
-
-    fn api(client: Client, _: &str) -> Api<Self> {
-        Api::all(client)
-    }
-}
-
-impl Kind for Generator {
-    const KINDS: &'static str = "Generators";
-
-    fn key(namespace: &str, name: &str) -> StoreKey {
-        StoreKey::generator(namespace, name)
-    }
-
-    fn store(&self) -> Store {
-        Store::from(self)
-    }
-
-    fn api(client: Client, namespace: &str) -> Api<Self> {
-        in_namespace(client, namespace)
-    }
-}
-
-impl Kind for ClusterGenerator {
-    const KINDS: &'static str = "ClusterGenerators";
-
-    fn key(_: &str, name: &str) -> StoreKey {
-        StoreKey::cluster_generator(name)
-    }
-
-    fn store(&self) -> Store {
-        Store::from(self)
-    }
-
-    fn api(client: Client, _: &str) -> Api<Self> {
-        Api::all(client)
-    }
-}
-
 // === impl Recorders ===
 
 impl Recorders {
@@ -336,27 +254,6 @@ impl Recorders {
             (true, true) => &self.cluster_generator,
         }
     }
-}
-
-/// The store as the controller of its kind knows it; `None` if it is of another kind.
-fn reference<K: Kind>(store: &StoreKey) -> Option<ObjectRef<DeserializeGuard<K>>>
-where
-    DeserializeGuard<K>: Resource<DynamicType = ()>,
-{
-    let is_of_kind = K::key(&store.namespace, &store.name) == *store;
-    let object = is_of_kind.then(|| ObjectRef::new(&store.name))?;
-    Some(if store.is_cluster() {
-        object
-    } else {
-        object.within(&store.namespace)
-    })
-}
-
-fn in_namespace<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(
-    client: Client,
-    namespace: &str,
-) -> Api<K> {
-    Api::namespaced(client, namespace)
 }
 
 impl Shared {
