@@ -7,6 +7,8 @@ mod identities;
 mod identity;
 mod kept;
 mod ladder;
+mod logs;
+mod maps;
 mod pool;
 mod server;
 mod source;

@@ -1,6 +1,5 @@
 //! Deadlines, retries, breaker and fall-back.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -381,64 +380,6 @@ async fn provider_that_returns_is_used_again_without_restart() {
     provider.script.on_secret(|| Ok(b"two".to_vec()));
     let value = client.get_secret(&target(), remote()).await.unwrap();
     assert_eq!(value.expose(), b"two");
-}
-
-#[tokio::test]
-async fn missing_map_call_falls_back_to_json_once() {
-    // PC-32, P-ERR-2.
-    let authority = Authority::new();
-    let provider = Provider::start(&authority).await;
-    let providers = providers(&authority);
-    let client = client(&providers, &provider).await;
-    provider
-        .script
-        .on_secret(|| Ok(br#"{"user":"me","port":5432,"tags":["a"],"none":null}"#.to_vec()));
-    for _ in 0..2 {
-        let map = client.get_secret_map(&target(), remote()).await.unwrap();
-        let texts: BTreeMap<_, _> = map
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.expose()))
-            .collect();
-        let expected: [(&str, &[u8]); 4] = [
-            ("none", b"null"),
-            ("port", b"5432"),
-            ("tags", b"[\"a\"]"),
-            ("user", b"me"),
-        ];
-        assert_eq!(texts, BTreeMap::from(expected));
-    }
-    assert_eq!(provider.script.count("GetSecretMap"), 1);
-
-    provider.script.on_secret(|| Ok(b"canary-5150".to_vec()));
-    let error = client
-        .get_secret_map(&target(), remote())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "failed to get secret map via gRPC: the value is not a JSON object"
-    );
-}
-
-#[tokio::test]
-async fn maps_are_taken_as_they_come() {
-    let authority = Authority::new();
-    let provider = Provider::start(&authority).await;
-    let providers = providers(&authority);
-    provider.script.on_map(|| {
-        Ok(BTreeMap::from([
-            ("a".to_owned(), vec![0xff, 0]),
-            ("b".to_owned(), Vec::new()),
-        ]))
-    });
-    let map = client(&providers, &provider)
-        .await
-        .get_secret_map(&target(), remote())
-        .await
-        .unwrap();
-    assert_eq!(map["a"].expose(), [0xff, 0]);
-    assert!(map["b"].is_empty());
-    assert_eq!(provider.script.count("GetSecret"), 0);
 }
 
 #[tokio::test]

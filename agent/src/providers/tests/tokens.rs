@@ -1,7 +1,6 @@
 //! Tokens of ServiceAccounts: how long they are kept, and where they go (P-TLS-5).
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::generators;
+use super::logs::Logs;
 use super::server::{Authority, Provider, providers};
 use super::source::{Held, caller, failure, namespaced, reference, remote};
 use crate::providers::tokens::{LIFETIME, Mint, Token};
@@ -215,27 +215,11 @@ fn auth() -> serde_json::Value {
     json!({"auth": {"serviceAccountRef": {"name": "caller"}}})
 }
 
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn every_call_of_a_store_carries_its_token_and_no_other_store_s() {
     // SB-29, SB-24
-    let logs = Sink::default();
-    let writer = logs.clone();
-    let subscriber = crate::logging::subscriber("trace", move || writer.clone()).unwrap();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let logs = Logs::default();
+    let _logging = logs.gather("trace");
 
     let authority = Authority::new();
     let (provider, mint, providers) = scene(&authority).await;
@@ -286,7 +270,7 @@ async fn every_call_of_a_store_carries_its_token_and_no_other_store_s() {
         asked.iter().all(|source| source.namespace == "team-a"
             && source.audiences == ["external-secrets-provider"])
     );
-    let logs = String::from_utf8(logs.0.lock().clone()).unwrap();
+    let logs = logs.text();
     assert!(!logs.contains("canary"), "{logs}");
 }
 
