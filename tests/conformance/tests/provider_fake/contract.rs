@@ -66,7 +66,8 @@ fn pc_01_to_31_are_kept_as_the_command_for_providers_sees_it() -> Result<()> {
 
 #[test]
 fn pc_17_an_idle_connection_is_kept_while_it_is_pinged() -> Result<()> {
-    // 25 s of the two minutes: two pings of a good client, twelve of a hasty one, of which upstream's server bears three.
+    // 25 s of the two minutes: two pings of a good client, twelve of a hasty one, of which upstream's server bears three. The whole
+    // of them, on a clock that is faster, is in `idle`.
     with_provider(async |provider| {
         objects(provider).await?;
         let arguments = [

@@ -8,6 +8,7 @@
 
 mod contract;
 mod control;
+mod idle;
 mod process;
 mod reads;
 mod requests;
