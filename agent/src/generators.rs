@@ -6,11 +6,14 @@
 //! - `calls`: one Generate per entry and sync, never repeated, and the revocation by snapshot;
 //! - [`snapshot`]: a generator as it is kept for its revocation;
 //! - [`Recording`]: what was made in one sync;
-//! - [`states`]: GeneratorStates, which outlive the sync, and their end.
+//! - [`states`]: GeneratorStates, which outlive the sync, and their end;
+//! - [`journal`]: the same for volumes, on the disk of their node.
 //!
-//! Only the agent that syncs an object has values made for it. Volumes refuse generators: each node would get values of its own.
+//! For a Secret the agent alone that syncs it has values made. For volumes each node has its own made, once for all of its volumes
+//! (`crate::volumes`).
 
 mod calls;
+pub mod journal;
 mod recording;
 mod reference;
 pub mod snapshot;

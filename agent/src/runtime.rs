@@ -287,6 +287,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
                 selinux: csi_selinux,
                 require_noswap: csi_require_noswap,
                 rotation_events: csi_rotation_events,
+                generator_grace: enable_generator_state.then_some(generator_gc_grace_period),
                 metrics_per_volume: csi_metrics_per_volume,
                 rules: Rules {
                     inline_data: csi_inline_data,

@@ -15,7 +15,7 @@
 //! in use on it. [`objects`] follows what stores name. [`validation`] writes their status.
 //!
 //! RBAC: `get`, `list` and `watch` on `secretstores`, `clustersecretstores`, `generators`, `clustergenerators` and `namespaces`;
-//! [`WatchReader`] knows no generators. The role `sync` also needs
+//! a [`WatchReader`] needs no `get`. The role `sync` also needs
 //! `list` and `watch` on the kinds of providers, for their metadata.
 
 mod accounts;

@@ -16,7 +16,9 @@
 //! one of them does, and some seconds longer. The watch of the object, which holds no secret, outlives it by minutes. kubelet's
 //! calls never fetch: they wait for the refresher.
 //!
-//! RBAC of the node role: `get`, `list`, `watch` on ExternalSecrets (watched by name, only those in use), the same on namespaces, `create` and `patch`
+//! Where generators fill an ExternalSecret, each node has values made for itself, and revoked (`generated`).
+//!
+//! RBAC of the node role: `list`, `watch` on ExternalSecrets (watched by name, only those in use), the same on stores, generators and namespaces, `create` and `patch`
 //! on events, `get` on ConfigMaps that `templateFrom` names ([`crate::templates`]). No verb on Secrets.
 
 pub mod attributes;
@@ -24,6 +26,7 @@ mod events;
 mod failure;
 mod files;
 mod follow;
+mod generated;
 mod hear;
 mod metrics;
 pub mod namespaces;
@@ -64,10 +67,11 @@ use self::registry::{Lease, Lives, Registry};
 use self::resolve::Resolver;
 use self::schedule::Clock;
 use self::state::{Content, Patient, Snapshot, Verdict};
+use crate::generators::journal::Journal;
 use crate::providers::PodTokens;
 
 /// Settings of [`Volumes`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// How long a first mount waits for an ExternalSecret or a store that does not exist (csi.md 2.2). Default 20 s.
     pub missing_wait: Duration,
@@ -83,6 +87,8 @@ pub struct Config {
     pub rotation_events: bool,
     /// Name of this Kubernetes node, for events about it.
     pub node_name: String,
+    /// Where it is noted what generators leave, so that it can be revoked. Without it nothing ever is.
+    pub journal: Option<Arc<Journal>>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -107,6 +113,7 @@ impl Default for Config {
             rules: Rules::default(),
             rotation_events: false,
             node_name: String::new(),
+            journal: None,
             metrics: Metrics::default(),
         }
     }
@@ -143,7 +150,13 @@ impl<S: Source + 'static> Volumes<S> {
         let (events, notes) = Events::channel();
         let objects = Arc::new(KubeObjects::new(client));
         let volumes = Self::assemble(
-            Resolver::new(source, renderer, pods, config.metrics.clone()),
+            Resolver::new(
+                source,
+                renderer,
+                pods,
+                config.metrics.clone(),
+                config.journal.clone(),
+            ),
             objects,
             &config,
             events,
@@ -177,6 +190,7 @@ impl<S: Source + 'static> Volumes<S> {
                 renderer,
                 Arc::new(PodTokens::new("")),
                 config.metrics.clone(),
+                None,
             ),
             objects,
             &config,
@@ -203,6 +217,9 @@ impl<S: Source + 'static> Volumes<S> {
         let registry = Registry::new(resolver, objects, clock, lives, jitter, cancel.clone());
         let wiping = registry.resolver.reads.wipe(cancel);
         registry.tasks.spawn(wiping);
+        if let Some(journal) = &config.journal {
+            generated::look_after(&registry, Arc::clone(journal));
+        }
         Self {
             registry,
             events,

@@ -405,6 +405,14 @@ impl ExternalSecretSpec {
             .filter(|reference| !reference.name().is_empty());
         default.into_iter().chain(data).chain(data_from)
     }
+
+    /// The generators that fill entries of `dataFrom`, in their order: an entry that finds or extracts asks none.
+    pub fn generator_refs(&self) -> impl Iterator<Item = &GeneratorRef> {
+        self.data_from
+            .iter()
+            .filter(|entry| entry.find.is_none() && entry.extract.is_none())
+            .filter_map(|entry| entry.source_ref.as_ref()?.generator_ref.as_ref())
+    }
 }
 
 // === impl ExternalSecret ===

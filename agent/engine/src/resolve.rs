@@ -108,16 +108,17 @@ pub async fn resolve<S: Source>(
         now,
     };
     let skips_missing = spec.target.deletion_policy() != DeletionPolicy::Retain;
-    let (resolution, _) = work.resolve(skips_missing).await?;
+    let (resolution, _) = work.resolve(skips_missing, true).await?;
     Ok(resolution)
 }
 
 /// As [`resolve`], for readers that can do with less: what the provider does not have is skipped under every deletion policy, and
-/// told beside the rest.
+/// told beside the rest. Nothing is generated for less than [`resolve`] would return: whoever can do with less asks again soon, and
+/// would have values made each time.
 ///
 /// # Errors
 ///
-/// As for [`resolve`], but never because a secret is missing.
+/// As for [`resolve`], but because a secret is missing only if there are generators.
 ///
 /// # Cancel safety
 ///
@@ -136,8 +137,8 @@ pub async fn resolve_available<S: Source>(
         renderer,
         now,
     };
-    let (resolution, failure) = work.resolve(true).await?;
     let is_failure = spec.target.deletion_policy() == DeletionPolicy::Retain;
+    let (resolution, failure) = work.resolve(true, !is_failure).await?;
     Ok(Available {
         resolution,
         failure: failure.filter(|_| is_failure),
@@ -165,10 +166,12 @@ fn missing_message(error: &ResolveError) -> String {
 // === impl Work ===
 
 impl<S: Source> Work<'_, S> {
-    /// Everything that the spec asks for, and the first secret that the provider does not have.
+    /// Everything that the spec asks for, and the first secret that the provider does not have. `makes_for_less`: generators run
+    /// although one is missing.
     async fn resolve(
         &self,
         skips_missing: bool,
+        makes_for_less: bool,
     ) -> Result<(Resolution, Option<ResolveError>), ResolveError> {
         // Loops and not closures: a closure over borrowed entries, held across an await, keeps callers from spawning this future.
         let mut fetches = Vec::with_capacity(self.spec.data_from.len() + self.spec.data.len());
@@ -208,6 +211,12 @@ impl<S: Source> Work<'_, S> {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if !makes_for_less
+            && !generators.is_empty()
+            && let Some(error) = first_missing
+        {
+            return Err(error);
         }
         for (added, (place, index, entry, reference)) in generators.into_iter().enumerate() {
             let data = self

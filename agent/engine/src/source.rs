@@ -110,6 +110,20 @@ pub trait Source: Send + Sync {
         std::future::ready(Ok(Standing::default()))
     }
 
+    /// As [`Source::standing`], of generators.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Source::standing`].
+    fn generators_standing(
+        &self,
+        caller: &Caller,
+        generators: &[&GeneratorRef],
+    ) -> impl Future<Output = Result<Standing, FetchError>> + Send {
+        let _ = (caller, generators);
+        std::future::ready(Ok(Standing::default()))
+    }
+
     /// Has new values made for `spec.dataFrom[entry]`. Each call makes others, so a source never repeats one by itself, and the
     /// engine asks once for each entry (P-RT-2). Sources without generators refuse.
     ///

@@ -20,6 +20,7 @@ mod keeper;
 use std::time::Duration;
 
 pub use collector::Collector;
+pub(super) use decide::pause;
 pub use keeper::{Keeper, StateError};
 
 /// Longest wait for one answer of the API server.

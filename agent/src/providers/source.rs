@@ -195,6 +195,15 @@ impl<R: StoreReader> ProviderSource<R> {
         Ok((store, usable))
     }
 
+    async fn mark(&self, caller: &Caller, key: &StoreKey) -> Result<StoreMark, FetchError> {
+        let (store, usable) = self.admitted(caller, key).await?;
+        Ok(StoreMark {
+            uid: store.uid.clone(),
+            generation: store.generation,
+            caller: usable.caller,
+        })
+    }
+
     /// The connection of a store or generator whose readiness and conditions do not matter.
     pub(crate) async fn connect(&self, store: &Store) -> Result<Client, FetchError> {
         self.client(&store.key, &self.check(store)?).await
@@ -322,13 +331,20 @@ impl<R: StoreReader> Source for ProviderSource<R> {
     ) -> Result<Standing, FetchError> {
         let mut marks = Vec::with_capacity(stores.len());
         for reference in stores {
-            let key = key_of(caller, reference)?;
-            let (store, usable) = self.admitted(caller, &key).await?;
-            marks.push(StoreMark {
-                uid: store.uid.clone(),
-                generation: store.generation,
-                caller: usable.caller,
-            });
+            marks.push(self.mark(caller, &key_of(caller, reference)?).await?);
+        }
+        Ok(Standing(marks))
+    }
+
+    async fn generators_standing(
+        &self,
+        caller: &Caller,
+        generators: &[&GeneratorRef],
+    ) -> Result<Standing, FetchError> {
+        let mut marks = Vec::with_capacity(generators.len());
+        for reference in generators {
+            let key = crate::generators::key_of(&caller.namespace, reference)?;
+            marks.push(self.mark(caller, &key).await?);
         }
         Ok(Standing(marks))
     }

@@ -21,6 +21,7 @@ use tracing::{error, warn};
 use super::{Parts, chain, driver};
 use crate::admin::{Health, Scope};
 use crate::args::SelinuxMode;
+use crate::generators::journal::Journal;
 use crate::namespaces::WatchNamespaces;
 use crate::providers::{PodTokens, ProviderSource, Providers};
 use crate::stores::{WatchReader, WatchSettings};
@@ -46,6 +47,8 @@ pub(super) struct Settings {
     pub(super) require_noswap: bool,
     pub(super) rules: Rules,
     pub(super) rotation_events: bool,
+    /// How long replaced values of generators stay; `None` if what generators leave is not kept.
+    pub(super) generator_grace: Option<Duration>,
     pub(super) metrics_per_volume: bool,
 }
 
@@ -60,6 +63,7 @@ pub(super) struct Node {
     selector: Option<Selector>,
     rules: Rules,
     rotation_events: bool,
+    journal: Option<Arc<Journal>>,
     metrics: volumes::Metrics,
     providers: Arc<Providers>,
     renderer: Arc<Renderer>,
@@ -87,6 +91,7 @@ impl Node {
             require_noswap,
             rules,
             rotation_events,
+            generator_grace,
             metrics_per_volume,
         } = settings;
         let mut config = latchkey_csi::Config::new(node_name.clone(), env!("CARGO_PKG_VERSION"));
@@ -102,6 +107,8 @@ impl Node {
             SelinuxMode::Off => Selinux::Off,
         };
         config.metrics_per_volume = metrics_per_volume;
+        let generated = config.plugin_directory().join("generated");
+        let journal = generator_grace.map(|grace| Journal::open(generated, grace));
         let plugin = Plugin::new(config);
         plugin.register(registry);
         let metrics = volumes::Metrics::default();
@@ -124,6 +131,7 @@ impl Node {
             selector,
             rules,
             rotation_events,
+            journal,
             metrics,
             providers,
             renderer,
@@ -141,6 +149,7 @@ impl Node {
             selector,
             rules,
             rotation_events,
+            journal,
             metrics,
             providers,
             renderer,
@@ -173,6 +182,7 @@ impl Node {
                 rules,
                 rotation_events,
                 node_name,
+                journal,
                 metrics,
                 ..volumes::Config::default()
             },

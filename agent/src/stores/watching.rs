@@ -1,4 +1,4 @@
-//! Stores and namespaces through watches of single objects, for the role `node`.
+//! Stores, generators and namespaces through watches of single objects, for the role `node`.
 //!
 //! A watch begins with the first question about an object and ends when nobody has asked for a while, so that a node follows
 //! only what is in use on it. While the API server is away, the last known state is answered.
@@ -13,6 +13,7 @@ use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt as _, watcher};
+use latchkey_crds::generator::{ClusterGenerator, Generator};
 use latchkey_crds::secret_store::{ClusterSecretStore, SecretStore};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -75,7 +76,7 @@ impl WatchReader {
         }
     }
 
-    /// Follows one store: a change of the value means that it may have become ready, or changed.
+    /// Follows one store or generator: a change of the value means that it may have become ready, or changed.
     ///
     /// The watch lives at least as long as the receiver is used through this reader.
     #[must_use]
@@ -87,10 +88,6 @@ impl WatchReader {
 
 impl StoreReader for WatchReader {
     async fn store(&self, key: &StoreKey) -> Result<Arc<Store>, ReadError> {
-        // One agent makes the values of an object, and that is not a node (pushsecret-and-stores.md B6).
-        if key.is_generator() {
-            return Err(ReadError::Failed("nodes use no generators".into()));
-        }
         if let Some(reason) = unreachable(key, &self.reach) {
             return Err(ReadError::OutOfReach(reason));
         }
@@ -116,15 +113,28 @@ type State<V> = Option<Result<Arc<V>, ReadError>>;
 type States<V> = futures::stream::BoxStream<'static, Result<Arc<V>, ReadError>>;
 
 fn stores(client: &Client, key: &StoreKey) -> States<Store> {
-    if key.is_cluster() {
-        let api: Api<DeserializeGuard<ClusterSecretStore>> = Api::all(client.clone());
-        guarded(api, &key.name, |found: &ClusterSecretStore| {
-            Store::from(found)
-        })
-    } else {
-        let api: Api<DeserializeGuard<SecretStore>> =
-            Api::namespaced(client.clone(), &key.namespace);
-        guarded(api, &key.name, |found: &SecretStore| Store::from(found))
+    let (client, namespace, name) = (client.clone(), &*key.namespace, &*key.name);
+    match (key.is_generator(), key.is_cluster()) {
+        (false, false) => guarded(
+            Api::<DeserializeGuard<SecretStore>>::namespaced(client, namespace),
+            name,
+            |found| Store::from(found),
+        ),
+        (false, true) => guarded(
+            Api::<DeserializeGuard<ClusterSecretStore>>::all(client),
+            name,
+            |found| Store::from(found),
+        ),
+        (true, false) => guarded(
+            Api::<DeserializeGuard<Generator>>::namespaced(client, namespace),
+            name,
+            |found| Store::from(found),
+        ),
+        (true, true) => guarded(
+            Api::<DeserializeGuard<ClusterGenerator>>::all(client),
+            name,
+            |found| Store::from(found),
+        ),
     }
 }
 

@@ -62,6 +62,18 @@ impl<S: Source> Context<S> {
         existing: Option<TargetSecret>,
     ) -> Result<Success, Interrupted> {
         let now = Timestamp::now();
+        if object.spec.target.creation_policy() == CreationPolicy::None
+            && object.spec.generator_refs().next().is_some()
+        {
+            // Values that nobody is given are not made; those of an earlier policy go.
+            self.keep_generated(object, Vec::new(), Ok(Resolution::default()))
+                .await?;
+            return Ok(Success {
+                achievement: Achievement::LeftToNodes,
+                binding: None,
+                is_valid: true,
+            });
+        }
         let fetched = self.fetch(key, object, now).await;
         let data = match fetched {
             // What it holds is for each pod to ask for; the nodes that mount it do.

@@ -95,6 +95,8 @@ pub(super) enum Achievement {
     Missing,
     /// There is no target to write, and values are for the pods alone that mount them.
     LeftToPods,
+    /// There is no target to write, and generators make values for the nodes alone that mount them.
+    LeftToNodes,
 }
 
 /// Message where an entry of the spec failed.
@@ -125,6 +127,8 @@ impl Achievement {
             (Self::Deleted, true) => (reasons::RESOURCE_DELETED, DELETED),
             (Self::LeftToPods, false) => (reasons::SECRET_SYNCED, LEFT_TO_PODS),
             (Self::LeftToPods, true) => (reasons::RESOURCE_SYNCED, LEFT_TO_PODS),
+            (Self::LeftToNodes, false) => (reasons::SECRET_SYNCED, LEFT_TO_NODES),
+            (Self::LeftToNodes, true) => (reasons::RESOURCE_SYNCED, LEFT_TO_NODES),
             (Self::Missing, false) => (
                 reasons::SECRET_MISSING,
                 "secret will not be created due to CreationPolicy=Merge",
@@ -139,6 +143,7 @@ impl Achievement {
 
 const SYNCED: &str = "secret synced";
 const LEFT_TO_PODS: &str = "each pod that mounts it is given its own values";
+const LEFT_TO_NODES: &str = "each node that mounts it has its own values made";
 const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
 
 /// What condition and event say about a target that the deletion policy removed.

@@ -5,7 +5,7 @@
 //!
 //! - at once when a pod waits for content and there is none that is current;
 //! - at once when the object changed, and one second after that fetch for all further changes within the second;
-//! - at the object's own phase of `refreshInterval`;
+//! - at the object's own phase of `refreshInterval`, or at its end where generators make values;
 //! - after a growing pause when a fetch failed.
 //!
 //! A failure never removes content. Some seconds after the last user left the content goes. Then the task sleeps: it follows the
@@ -24,10 +24,11 @@ use tracing::{debug, info, warn};
 
 use super::attributes::{ContentKey, Refresh, Subject};
 use super::failure::{Failed, Patience};
+use super::generated::owner_of;
 use super::objects::{ObjectKey, Sight};
 use super::registry::{Entry, Registry};
 use super::resolve::{self, Fetched};
-use super::schedule::{hold_after, pause_after};
+use super::schedule::{hold_after, pause_after, renewal};
 use super::state::{Content, Known, Revision, Seen, Trouble};
 
 /// Changes of an object within this time are answered by one fetch (csi.md 6.4).
@@ -205,8 +206,12 @@ impl<S: Source + 'static> Refresher<S> {
             return;
         }
         self.entry.awake();
-        let seen = self.entry.state.borrow().seen().cloned();
-        self.due = seen.and_then(|seen| self.next_refresh(&seen, Instant::now()));
+        let (seen, now) = (self.entry.state.borrow().seen().cloned(), Instant::now());
+        self.due = match seen {
+            // Those that it had were revoked.
+            Some(seen) if seen.has_generators() => Some(now),
+            seen => seen.and_then(|seen| self.next_refresh(&seen, now)),
+        };
     }
 
     /// Takes in what the watch shows.
@@ -240,12 +245,14 @@ impl<S: Source + 'static> Refresher<S> {
 
     fn see_object(&mut self, seen: Seen) {
         let now = Instant::now();
-        let (is_first, is_same) = {
+        let (is_first, is_same, is_made) = {
             let state = self.entry.state.borrow();
-            let is_same = state
-                .seen()
-                .is_some_and(|before| before.revision == seen.revision);
-            (matches!(state.known, Known::Unknown(_)), is_same)
+            let before = state.seen().map(|before| &before.revision);
+            let is_made = state.trouble.is_none()
+                && before.is_some_and(|before| before.uid == seen.revision.uid);
+            let is_same = before == Some(&seen.revision);
+            let is_first = matches!(state.known, Known::Unknown(_));
+            (is_first, is_same, is_made)
         };
         if is_same {
             return;
@@ -258,6 +265,9 @@ impl<S: Source + 'static> Refresher<S> {
             // Volumes that an earlier process mounted show good content: they wait for their phase, so that restarts of many
             // agents do not ask all at once.
             self.next_refresh(&seen, now)
+        } else if is_made && seen.is_made_once() {
+            // A pod that mounts it anew asks for it.
+            None
         } else {
             self.trigger = Trigger::Change;
             self.fresh_since = Some(now);
@@ -397,6 +407,7 @@ impl<S: Source + 'static> Refresher<S> {
                 data,
                 missing,
                 standing,
+                made,
             }) => {
                 let content = Arc::new(Content {
                     data,
@@ -408,7 +419,12 @@ impl<S: Source + 'static> Refresher<S> {
                     serial: self.serial,
                 });
                 match missing {
-                    None => self.take(content, is_outdated),
+                    None => {
+                        if let Some(journal) = &self.registry.resolver.journal {
+                            journal.supersede(&owner_of(&self.entry.key), &made);
+                        }
+                        self.take(content, is_outdated);
+                    }
                     Some(_) if is_outdated => {}
                     Some(failed) => self.fail(
                         failed,
@@ -487,11 +503,25 @@ impl<S: Source + 'static> Refresher<S> {
         let Refresh::Every(interval) = refresh else {
             return None;
         };
-        Some(self.registry.clock.next_refresh(
-            now,
-            &seen.revision.uid,
-            interval,
-            (self.registry.jitter)(),
-        ))
+        let jitter = (self.registry.jitter)();
+        if let Some(made) = self.made(seen, now) {
+            return Some(renewal(now, made, interval, jitter));
+        }
+        let uid = &seen.revision.uid;
+        Some(self.registry.clock.next_refresh(now, uid, interval, jitter))
+    }
+
+    /// When the values of generators were made, if that is known.
+    fn made(&self, seen: &Seen, now: Instant) -> Option<Instant> {
+        if !seen.has_generators() {
+            return None;
+        }
+        let content = self.entry.state.borrow().content.clone();
+        if let Some(content) = content {
+            return Some(content.fetched);
+        }
+        // An earlier process had them made.
+        let journal = self.registry.resolver.journal.as_ref()?;
+        now.checked_sub(journal.age(&owner_of(&self.entry.key))?)
     }
 }

@@ -17,10 +17,10 @@ use tracing::error;
 
 use super::attributes::{ContentKey, Plan, Refresh};
 use super::objects::Objects;
-use super::refresher;
 use super::resolve::Resolver;
 use super::schedule::Clock;
 use super::state::{Content, Snapshot};
+use super::{generated, refresher};
 
 /// Fetches for waiting pods that may run at once.
 const MOUNT_LANE: usize = 64;
@@ -267,6 +267,7 @@ impl<S: Source + 'static> Registry<S> {
             .is_some_and(|current| Arc::ptr_eq(current, entry))
         {
             entries.remove(&entry.key);
+            self.revoke(&entry.key, &entries);
         }
         true
     }
@@ -279,7 +280,16 @@ impl<S: Source + 'static> Registry<S> {
             return false;
         }
         entry.asleep.store(true, Ordering::SeqCst);
+        self.revoke(&entry.key, &entries);
         true
+    }
+
+    /// Nobody shows any more what generators made for `key`.
+    fn revoke(&self, key: &ContentKey, entries: &HashMap<ContentKey, Arc<Entry>>) {
+        if let Some(journal) = &self.resolver.journal {
+            let showing = entries.values().filter(|entry| !entry.is_asleep());
+            generated::release(journal, key, showing.map(|entry| &entry.key));
+        }
     }
 
     /// Waits for a place to fetch what `entry` shows: in the lane of mounts if one waits for it, also if it begins to wait while
@@ -292,6 +302,13 @@ impl<S: Source + 'static> Registry<S> {
             }
         }
         self.mount_lane.acquire().await.ok()
+    }
+
+    /// What volumes may be showing.
+    pub(super) fn keys(&self) -> Vec<ContentKey> {
+        let entries = self.entries.lock();
+        let showing = entries.values().filter(|entry| !entry.is_asleep());
+        showing.map(|entry| entry.key.clone()).collect()
     }
 
     /// The number of objects that are followed.

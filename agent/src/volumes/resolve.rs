@@ -16,8 +16,10 @@ use tokio::time::Instant;
 
 use super::attributes::ContentKey;
 use super::failure::{Failed, Patience, with_advice};
+use super::generated::owner_of;
 use super::metrics::Metrics;
-use super::shared_reads::{Reader, SharedReads};
+use super::shared_reads::SharedReads;
+use crate::generators::journal::Journal;
 use crate::providers::PodTokens;
 
 /// Longest time of one fetch, all entries and retries of the source included.
@@ -25,11 +27,13 @@ const TIMEOUT: Duration = Duration::from_secs(110);
 
 /// The engine, what it asks, and what proves on whose behalf.
 pub(super) struct Resolver<S> {
-    source: Arc<S>,
+    pub(super) source: Arc<S>,
     pub(super) reads: SharedReads<S>,
     renderer: Arc<Renderer>,
     /// The tokens that `source` shows stores which are read under the identity of pods.
     pub(super) pods: Arc<PodTokens>,
+    /// What generators left; without it nothing that they make is ever revoked.
+    pub(super) journal: Option<Arc<Journal>>,
 }
 
 impl<S: Source + 'static> Resolver<S> {
@@ -38,12 +42,14 @@ impl<S: Source + 'static> Resolver<S> {
         renderer: Arc<Renderer>,
         pods: Arc<PodTokens>,
         metrics: Metrics,
+        journal: Option<Arc<Journal>>,
     ) -> Self {
         Self {
             reads: SharedReads::new(Arc::clone(&source), metrics),
             source,
             renderer,
             pods,
+            journal,
         }
     }
 }
@@ -55,6 +61,8 @@ pub(super) struct Fetched {
     pub(super) missing: Option<Failed>,
     /// `None` if that could not be told: then the data is for those who waited for it, and not to be kept for others.
     pub(super) standing: Option<Standing>,
+    /// Numbers of what generators left, in the journal.
+    pub(super) made: Vec<u64>,
 }
 
 /// What the values of `object` rest on now; to be compared before content that is kept is shown to another pod (SB-26).
@@ -73,10 +81,14 @@ pub(super) async fn standing<S: Source>(
             stores.push(store);
         }
     }
-    resolver
-        .source
-        .standing(&caller_of(key, object), &stores)
-        .await
+    let caller = caller_of(key, object);
+    let mut standing = resolver.source.standing(&caller, &stores).await?;
+    let generators: Vec<_> = object.spec.generator_refs().collect();
+    if !generators.is_empty() {
+        let made_by = resolver.source.generators_standing(&caller, &generators);
+        standing.0.extend(made_by.await?.0);
+    }
+    Ok(standing)
 }
 
 fn caller_of(key: &ContentKey, object: &ExternalSecret) -> Caller {
@@ -101,8 +113,8 @@ pub(super) async fn fetch<S: Source + 'static>(
     fresh_since: Option<Instant>,
 ) -> Result<Fetched, Failed> {
     let caller = caller_of(key, object);
-    let reader = resolver.reads.reader(fresh_since);
-    let work = AssertUnwindSafe(resolve(resolver, &reader, key, &caller, object)).catch_unwind();
+    let work = resolve(resolver, fresh_since, key, &caller, object);
+    let work = AssertUnwindSafe(work).catch_unwind();
     match tokio::time::timeout(TIMEOUT, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => {
@@ -129,19 +141,12 @@ pub(super) async fn fetch<S: Source + 'static>(
 
 async fn resolve<S: Source + 'static>(
     resolver: &Resolver<S>,
-    source: &Reader<'_, S>,
+    fresh_since: Option<Instant>,
     key: &ContentKey,
     caller: &Caller,
     object: &ExternalSecret,
 ) -> Result<Fetched, Failed> {
     let mistake = |text: &str| mistake_in(key, text);
-    if let Some(index) = first_generator(object) {
-        let text = format!(
-            "spec.dataFrom[{index}].sourceRef.generatorRef is not for volumes, where each node would get values of its own: \
-             have them delivered as a Secret"
-        );
-        return Err(mistake(&text));
-    }
     // Only this object suffers from it (externalsecret.md D-15).
     object
         .spec
@@ -154,6 +159,10 @@ async fn resolve<S: Source + 'static>(
         return Err(Failed::too_wide(&key.to_string(), wanted));
     }
     let renderer = resolver.renderer.as_ref();
+    // Whatever ends this early has everything revoked that was made.
+    let journal = resolver.journal.as_ref();
+    let batch = journal.map(|journal| journal.batch(owner_of(key)));
+    let source = &resolver.reads.reader(fresh_since, batch.as_ref());
     let now = Timestamp::now();
     let found = latchkey_engine::resolve_available(&object.spec, caller, source, renderer, now)
         .await
@@ -180,10 +189,18 @@ async fn resolve<S: Source + 'static>(
             "its template renders no keys, and a volume is never empty",
         ));
     }
+    let made = match batch {
+        Some(batch) if missing.is_none() => batch.commit().await.map_err(|error| {
+            let text = with_advice(&format!("{key}: {error}"), "see the agent's log");
+            Failed::new(FailureClass::Unavailable, Patience::Later, text)
+        })?,
+        _ => Vec::new(),
+    };
     Ok(Fetched {
         data,
         missing,
         standing,
+        made,
     })
 }
 
@@ -197,15 +214,4 @@ fn of_resolve(key: &ContentKey, error: &ResolveError) -> Failed {
 fn mistake_in(key: &ContentKey, text: &str) -> Failed {
     let text = with_advice(&format!("{key}: {text}"), "correct it");
     Failed::new(FailureClass::FailedPrecondition, Patience::Never, text)
-}
-
-/// The first entry that a generator would fill. One agent alone makes the values of an object (pushsecret-and-stores.md B6).
-fn first_generator(object: &ExternalSecret) -> Option<usize> {
-    object.spec.data_from.iter().position(|entry| {
-        let is_generator = entry
-            .source_ref
-            .as_ref()
-            .is_some_and(|source| source.generator_ref.is_some());
-        is_generator && entry.find.is_none() && entry.extract.is_none()
-    })
 }

@@ -80,6 +80,14 @@ impl Clock {
     }
 }
 
+/// The moment at which values are made anew that were made at `made`: they are meant to last for `interval` and no longer, so that
+/// `jitter` (0..1) makes it earlier, by up to a tenth.
+pub(super) fn renewal(now: Instant, made: Instant, interval: Duration, jitter: f64) -> Instant {
+    let lease = interval.max(MIN_INTERVAL);
+    let lease = lease.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 10.0);
+    now.max(made + lease)
+}
+
 /// How long to wait after the `consecutive`th failure in a row (1 for the first). `demanded`: a pod waits for first content.
 /// `jitter` (0..1) shortens the pause by up to a fifth; what the provider asked for is never shortened.
 pub(super) fn pause_after(
@@ -178,6 +186,24 @@ mod tests {
             let clock = Clock { started: Instant::now(), epoch_at_start: Duration::from_secs(epoch) };
             let wait = clock.next_refresh(clock.started, &uid, interval, jitter) - clock.started;
             prop_assert!(wait >= interval / 10 && wait <= interval.mul_f64(1.2 + 1e-9), "{wait:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn generated_values_are_made_anew_before_their_interval_is_over() {
+        // csi.md 6.4
+        let made = Instant::now() + HOUR;
+        for (age, interval, jitter, wait) in [
+            (0, 600, 0.0, 600),
+            (0, 600, 1.0, 540),
+            (590, 600, 0.0, 10),
+            (590, 600, 1.0, 0),
+            (7200, 600, 0.0, 0),
+            (0, 0, 0.0, 1),
+        ] {
+            let now = made + Duration::from_secs(age);
+            let next = renewal(now, made, Duration::from_secs(interval), jitter);
+            assert_eq!((next - now).as_secs(), wait, "{age} {interval} {jitter}");
         }
     }
 

@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use latchkey_crds::external_secret::{Find, RemoteRef, SecretStoreRef};
-use latchkey_engine::source::{Caller, FetchError, PodCaller, Source, Standing};
+use latchkey_crds::external_secret::{Find, GeneratorRef, RemoteRef, SecretStoreRef};
+use latchkey_engine::source::{
+    Caller, FailureClass, FetchError, GenerateError, Generated, PodCaller, Source, Standing,
+};
 use latchkey_secret::{SecretData, SecretValue};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -24,6 +26,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{Metrics, Saved};
+use crate::generators::journal::Batch;
 
 /// How long an answer serves further readers, from the beginning of its read.
 const KEPT: Duration = Duration::from_secs(3);
@@ -46,6 +49,8 @@ pub(super) struct Reader<'a, S> {
     shared: &'a SharedReads<S>,
     /// Reads that began until then are not for this fetch.
     fresh_since: Option<Instant>,
+    /// Where it is noted what generators leave; without it they leave nothing.
+    batch: Option<&'a Batch>,
 }
 
 /// Whom an answer may serve.
@@ -131,11 +136,16 @@ impl<S: Source + 'static> SharedReads<S> {
         }
     }
 
-    /// For one fetch, which takes no answer of a read that began before `fresh_since`.
-    pub(super) fn reader(&self, fresh_since: Option<Instant>) -> Reader<'_, S> {
+    /// For one fetch, which takes no answer of a read that began before `fresh_since`, and notes in `batch` what can be revoked.
+    pub(super) fn reader<'a>(
+        &'a self,
+        fresh_since: Option<Instant>,
+        batch: Option<&'a Batch>,
+    ) -> Reader<'a, S> {
         Reader {
             shared: self,
             fresh_since,
+            batch,
         }
     }
 
@@ -262,6 +272,27 @@ impl<S: Source + 'static> Source for Reader<'_, S> {
         stores: &[&SecretStoreRef],
     ) -> Result<Standing, FetchError> {
         self.shared.source.standing(caller, stores).await
+    }
+
+    /// Shared with nobody: whoever asks has values of its own made.
+    async fn generate(
+        &self,
+        caller: &Caller,
+        entry: usize,
+        generator: &GeneratorRef,
+    ) -> Result<Generated, GenerateError> {
+        let generated = self.shared.source.generate(caller, entry, generator);
+        let mut generated = generated.await?;
+        if let (Some(batch), Some(left)) = (self.batch, generated.state.take()) {
+            batch.note(entry, left).await.map_err(|error| {
+                GenerateError::Use(FetchError::Failed {
+                    class: FailureClass::Unavailable,
+                    message: error.to_string(),
+                    retry_after: None,
+                })
+            })?;
+        }
+        Ok(generated)
     }
 }
 

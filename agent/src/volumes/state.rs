@@ -148,6 +148,16 @@ impl Seen {
         interval.map_or(Refresh::Never, Refresh::Every)
     }
 
+    /// Whether it has values made.
+    pub(super) fn has_generators(&self) -> bool {
+        self.object.spec.generator_refs().next().is_some()
+    }
+
+    /// Whether values are made once, and no change of the object makes others by itself.
+    pub(super) fn is_made_once(&self) -> bool {
+        self.has_generators() && self.object.spec.refresh_policy() == RefreshPolicy::CreatedOnce
+    }
+
     /// The stores that the object names, at most [`MAX_STORES`], as text.
     pub(super) fn stores(&self) -> String {
         let mut names: Vec<String> = Vec::new();

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
-use latchkey_crds::external_secret::{ExternalSecret, Find, RemoteRef, SecretStoreRef};
+use latchkey_crds::external_secret::{
+    ExternalSecret, Find, GeneratorRef, RemoteRef, SecretStoreRef,
+};
 use latchkey_csi::backend::FailureClass;
 use latchkey_engine::source::{
-    self, Caller, CallerNeeds, CallerScope, FetchError, PodCaller, Standing, StoreMark,
+    self, Caller, CallerNeeds, CallerScope, FetchError, GenerateError, Generated, GeneratedState,
+    PodCaller, Standing, StoreMark,
 };
 use latchkey_engine::template::Settings;
 use latchkey_secret::SecretValue;
@@ -25,6 +28,7 @@ use super::*;
 
 mod first_mounts;
 mod freshness;
+mod generated;
 mod identity;
 mod inline;
 mod lanes;
@@ -53,6 +57,14 @@ struct MapSource {
     /// On whose behalf values were asked for.
     callers: Mutex<Vec<Option<PodCaller>>>,
     pods: Arc<PodTokens>,
+    /// How many values were made.
+    made: AtomicUsize,
+    /// Why none are made.
+    generator: Mutex<Option<FetchError>>,
+    /// Which of them were revoked.
+    revoked: Mutex<Vec<u64>>,
+    /// Why none are revoked.
+    revocation: Mutex<Option<FetchError>>,
 }
 
 impl Default for MapSource {
@@ -65,6 +77,10 @@ impl Default for MapSource {
             needs: Mutex::default(),
             callers: Mutex::default(),
             pods: Arc::new(PodTokens::new("n1")),
+            made: AtomicUsize::default(),
+            generator: Mutex::default(),
+            revoked: Mutex::default(),
+            revocation: Mutex::default(),
         }
     }
 }
@@ -139,6 +155,53 @@ impl Source for MapSource {
     ) -> Result<BTreeMap<String, SecretValue>, FetchError> {
         Ok(BTreeMap::new())
     }
+
+    async fn generators_standing(
+        &self,
+        _: &Caller,
+        generators: &[&GeneratorRef],
+    ) -> Result<Standing, FetchError> {
+        let generation = Some(self.store.lock().clone()?);
+        let mark = |_| StoreMark {
+            generation,
+            ..StoreMark::default()
+        };
+        Ok(Standing(generators.iter().map(mark).collect()))
+    }
+
+    /// The value and the state say which one it is.
+    async fn generate(
+        &self,
+        _: &Caller,
+        _: usize,
+        generator: &GeneratorRef,
+    ) -> Result<Generated, GenerateError> {
+        let delay = *self.delay.lock();
+        sleep(delay).await;
+        let failure = self.generator.lock().clone();
+        if let Some(error) = failure.filter(|_| generator.name == "g") {
+            return Err(GenerateError::Use(error));
+        }
+        let number = self.made.fetch_add(1, Ordering::SeqCst) + 1;
+        let value = SecretValue::from(format!("made-{number}"));
+        let state = GeneratedState {
+            resource: json!({}),
+            state: json!({ "n": number }),
+        };
+        Ok(Generated {
+            data: BTreeMap::from([(String::from("token"), value)]),
+            state: Some(state),
+        })
+    }
+
+    async fn revoke(&self, namespace: &str, state: &GeneratedState) -> Result<(), FetchError> {
+        assert_eq!(namespace, "app");
+        if let Some(error) = self.revocation.lock().clone() {
+            return Err(error);
+        }
+        self.revoked.lock().push(state.state["n"].as_u64().unwrap());
+        Ok(())
+    }
 }
 
 /// Objects that a test shows and hides.
@@ -186,6 +249,10 @@ impl Bench {
     }
 
     fn with_jitter(jitter: fn() -> f64) -> Self {
+        Self::assemble(jitter, None)
+    }
+
+    fn assemble(jitter: fn() -> f64, journal: Option<Arc<Journal>>) -> Self {
         let (source, shelf) = (Arc::new(MapSource::default()), Arc::new(Shelf::default()));
         let (events, notes) = Events::channel();
         let cancel = CancellationToken::new();
@@ -194,6 +261,7 @@ impl Bench {
         let config = Config {
             rotation_events: true,
             node_name: String::from("n1"),
+            journal,
             ..Config::default()
         };
         let volumes = Volumes::assemble(
@@ -205,6 +273,7 @@ impl Bench {
                 )),
                 source.pods.clone(),
                 config.metrics.clone(),
+                config.journal.clone(),
             ),
             objects,
             &config,
@@ -461,10 +530,6 @@ async fn a_broken_object_never_disturbs_another() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_supported_or_not_valid_is_named() {
     for (spec, part) in [
-        (
-            json!({"dataFrom": [{"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]}),
-            "ExternalSecret app/a: spec.dataFrom[0].sourceRef.generatorRef is not for volumes, where each node would get values of its own: have them delivered as a Secret; correct it",
-        ),
         (
             json!({"secretStoreRef": {"name": "s"}, "refreshInterval": "tomorrow", "data": [{"secretKey": "k", "remoteRef": {"key": "db"}}]}),
             "spec.refreshInterval",

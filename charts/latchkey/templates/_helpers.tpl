@@ -46,6 +46,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - --allowed-provider-hosts={{ join "," $hosts }}
 - --provider-timeout={{ .Values.providers.timeout }}
 - --controller-class={{ .Values.stores.controllerClass }}
+- --enable-generator-state={{ .Values.generators.state }}
+- --generator-gc-grace-period={{ .Values.generators.gracePeriod }}
 - {{ printf "--template-left-delimiter=%s" .Values.templates.leftDelimiter | quote }}
 - {{ printf "--template-right-delimiter=%s" .Values.templates.rightDelimiter | quote }}
 {{- with .Values.watchNamespaces }}
@@ -65,8 +67,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - --owner-service-account={{ include "latchkey.ownerAccount" . }}
 - --store-requeue-interval={{ .Values.stores.requeueInterval }}
 - --enable-cluster-external-secret-reconciler={{ .Values.clusterExternalSecrets.enabled }}
-- --enable-generator-state={{ .Values.generators.state }}
-- --generator-gc-grace-period={{ .Values.generators.gracePeriod }}
 - --unsafe-allow-generic-targets={{ .Values.sync.genericTargets.enabled }}
 {{- end }}
 

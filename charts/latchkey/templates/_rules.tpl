@@ -7,6 +7,9 @@
 - apiGroups: [secretstore.external-secrets.io]
   resources: [secretstores]
   verbs: [list, watch]
+- apiGroups: [generator.external-secrets.io]
+  resources: [generators]
+  verbs: [list, watch]
 {{- if .Values.node.configMapTemplates }}
 # Those that a templateFrom names are read by name, in the namespace of their ExternalSecret.
 - apiGroups: [""]

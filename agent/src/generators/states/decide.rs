@@ -75,8 +75,8 @@ pub(super) fn superseded(states: &[GeneratorState], keeps_newest: bool) -> Vec<S
         .collect()
 }
 
-/// The pause before a state is tried again, after the given number of failures in a row.
-pub(super) fn pause(failures: u32) -> Duration {
+/// The pause before generated values are revoked again, after the given number of failures in a row.
+pub(in crate::generators) fn pause(failures: u32) -> Duration {
     const LONGEST: Duration = Duration::from_secs(7 * 60);
     Duration::from_secs(1)
         .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))

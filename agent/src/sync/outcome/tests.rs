@@ -146,6 +146,11 @@ fn each_way_to_succeed_has_its_reason_and_message() {
             "each pod that mounts it is given its own values",
         ),
         (
+            Achievement::LeftToNodes,
+            "SecretSynced",
+            "each node that mounts it has its own values made",
+        ),
+        (
             Achievement::Missing,
             "SecretMissing",
             "secret will not be created due to CreationPolicy=Merge",

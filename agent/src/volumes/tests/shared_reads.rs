@@ -112,7 +112,7 @@ async fn only_the_same_question_of_the_same_store_is_shared() {
         source.values.lock().insert(key.to_owned(), value);
     }
     let reads = shared(&source);
-    let reader = reads.reader(None);
+    let reader = reads.reader(None, None);
     let calls = || source.calls.load(Ordering::SeqCst);
     let (app, s, db) = (caller("app"), store("s"), remote("db"));
     for _ in 0..2 {
@@ -146,7 +146,7 @@ async fn a_failure_is_told_to_those_who_waited_and_kept_for_nobody() {
     let reads = shared(&source);
     let (caller, store, remote) = (caller("app"), store("s"), remote("db"));
     let read = || async {
-        let reader = reads.reader(None);
+        let reader = reads.reader(None, None);
         reader.secret(&caller, &store, &remote).await
     };
     let (one, other) = tokio::join!(read(), read());
@@ -168,7 +168,7 @@ async fn a_read_goes_on_without_the_one_that_began_it_and_ends_with_the_last() {
     let reads = shared(&source);
     let (caller, store, remote) = (caller("app"), store("s"), remote("db"));
     let read = || async {
-        let reader = reads.reader(None);
+        let reader = reads.reader(None, None);
         reader.secret(&caller, &store, &remote).await
     };
     let impatient = tokio::time::timeout(SECOND, read());
@@ -193,7 +193,7 @@ async fn what_is_large_or_too_much_is_not_kept() {
         .insert(String::from("large"), Ok(large));
     let reads = shared(&source);
     let (app, s) = (caller("app"), store("s"));
-    let reader = reads.reader(None);
+    let reader = reads.reader(None, None);
     reader.secret(&app, &s, &remote("large")).await.unwrap();
     assert_eq!(reads.len(), 0);
     for number in 0..300 {

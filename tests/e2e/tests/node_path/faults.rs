@@ -153,7 +153,7 @@ fn a_broken_external_secret_or_store_never_disturbs_another() -> Result<()> {
             "FailedMount",
             &[
                 "FailedPrecondition",
-                "spec.dataFrom[0].sourceRef.generatorRef is not for volumes",
+                "UUID \"u\" of generators.external-secrets.io/v1alpha1 cannot be used by itself",
             ],
         )
         .await?;

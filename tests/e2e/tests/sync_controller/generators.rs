@@ -1,5 +1,7 @@
 //! Values that a real provider server makes: the agent's parts and the server run inside the test, against a real API server.
 
+#[path = "generators/volumes.rs"]
+mod volumes;
 #[path = "generators/world.rs"]
 mod world;
 

@@ -96,7 +96,7 @@ impl World {
         wait.extend(KINDS.split_whitespace());
         cx.kubectl(&wait).await?;
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        let (address, provider) = serve(cx, &stop, &mut tasks).await?;
+        let (address, provider) = serve(cx, 0, &stop, &mut tasks).await?;
         run_agent(cx, &stop, &mut tasks)?;
         Ok(Self {
             address,
@@ -223,13 +223,14 @@ impl World {
     }
 }
 
-/// Runs the provider server; its address and its series.
-async fn serve(
+/// Runs the provider server, at any port if it is 0; its address and its series.
+pub(super) async fn serve(
     cx: &Context,
+    port: u16,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> Result<(String, Metrics)> {
-    let grpc = TcpListener::bind("127.0.0.1:0").await?;
+    let grpc = TcpListener::bind(("127.0.0.1", port)).await?;
     let admin = TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("localhost:{}", grpc.local_addr()?.port());
     let mut registry = Registry::default();
