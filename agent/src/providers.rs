@@ -29,7 +29,6 @@ mod tests;
 pub use answers::{Capability, Health, Validation};
 pub use breaker::{BreakerState, FAILURES_TO_OPEN, OPEN_TIME};
 pub use client::Client;
-pub(crate) use error::code_name;
 pub use error::{CallError, Cause, Method};
 pub use identities::{Identities, IdentityProblem};
 pub use metrics::ProviderMetrics;

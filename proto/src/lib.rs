@@ -20,7 +20,10 @@
     reason = "generated code allows what it needs"
 )]
 
+mod code;
 mod redact;
+
+pub use code::code_name;
 
 /// Secret stores behind a provider.
 pub mod provider {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use latchkey_engine::source::{FailureClass, FetchError};
+use latchkey_proto::code_name;
 use latchkey_transport::{CertificateProblem, ConnectError, Connection};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -364,27 +365,4 @@ fn is_codec_text(text: &str) -> bool {
     text.contains("failed to decode Protobuf")
         || text.starts_with("protocol error")
         || text.contains("invalid compression")
-}
-
-/// A code in the spelling of the gRPC specification.
-pub(crate) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }

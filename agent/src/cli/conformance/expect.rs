@@ -1,12 +1,13 @@
 //! What the contract says of an answer, and how what came is told.
 
+use latchkey_proto::code_name;
 use latchkey_secret::SecretValue;
 use serde_json::Value;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::suite::Suite;
-use crate::providers::{CallError, Cause, Method, code_name};
+use crate::providers::{CallError, Cause, Method};
 
 /// What came, if it is what was expected.
 pub(super) type Found = Result<String, Mismatch>;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use latchkey_proto::code_name;
 use latchkey_proto::generator::v1 as generator;
 use latchkey_proto::provider::v1 as wire;
 use latchkey_secret::{SecretData, SecretValue};
@@ -20,7 +21,7 @@ use zeroize::Zeroizing;
 use super::reference::Reference;
 use super::subject::{Generator, Store};
 use super::{ConformanceArgs, Entry, Failure, exit, probe};
-use crate::providers::{code_name, sanitise};
+use crate::providers::sanitise;
 
 /// Beginning of every name that the suite makes up.
 const PREFIX: &str = "latchkey-conformance-";
