@@ -1,7 +1,9 @@
 //! The command line of the binary `latchkey`.
 //!
 //! Every flag is also an environment variable, so that a chart can set it without composing a command line. A value is checked
-//! where it is parsed; rules over several flags are in [`AgentArgs::validate`].
+//! where it is parsed ([`values`]); rules over several flags are in [`AgentArgs::validate`].
+
+pub(crate) mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,9 +17,6 @@ use crate::cli::template::TemplateArgs;
 use crate::files::FilesArgs;
 use crate::namespaces::MOST_NAMESPACES;
 use crate::volumes::namespaces::AllowedNamespaces;
-
-/// Shortest interval at which stores are validated again.
-const MIN_STORE_REQUEUE: Duration = Duration::from_secs(10);
 
 /// Delivers external secrets into pods as volumes and into the cluster as Secrets.
 #[derive(Clone, Debug, Parser)]
@@ -86,24 +85,24 @@ pub struct AgentArgs {
     pub roles: Vec<Role>,
 
     /// Name of the node that this process runs on, as Kubernetes knows it. Needed for the role `node`.
-    #[arg(long, env = "NODE_NAME", value_parser = dns_subdomain)]
+    #[arg(long, env = "NODE_NAME", value_parser = values::dns_subdomain)]
     pub node_name: Option<String>,
 
     /// Namespace of the release: its own Secrets and its Lease live there.
-    #[arg(long, env = "POD_NAMESPACE", value_parser = dns_label, default_value = "latchkey")]
+    #[arg(long, env = "POD_NAMESPACE", value_parser = values::dns_label, default_value = "latchkey")]
     pub namespace: String,
 
     /// Namespaces that this agent works in, up to 100: with permissions in these alone, and without anything that exists outside
     /// namespaces. Default: all.
-    #[arg(long, env = "LATCHKEY_WATCH_NAMESPACES", value_delimiter = ',', value_parser = dns_label)]
+    #[arg(long, env = "LATCHKEY_WATCH_NAMESPACES", value_delimiter = ',', value_parser = values::dns_label)]
     pub watch_namespaces: Vec<String>,
 
     /// Directory that the kubelet of this node was given as its root.
-    #[arg(long, env = "LATCHKEY_KUBELET_ROOT", value_parser = absolute_path, default_value = "/var/lib/kubelet")]
+    #[arg(long, env = "LATCHKEY_KUBELET_ROOT", value_parser = values::absolute_path, default_value = "/var/lib/kubelet")]
     pub kubelet_root: PathBuf,
 
     /// Name under which the CSI driver registers.
-    #[arg(long, env = "LATCHKEY_CSI_DRIVER_NAME", value_parser = driver_name, default_value = "csi.latchkey.dev")]
+    #[arg(long, env = "LATCHKEY_CSI_DRIVER_NAME", value_parser = values::driver_name, default_value = "csi.latchkey.dev")]
     pub csi_driver_name: String,
 
     /// Namespaces whose pods may mount volumes: names separated by commas, or a label selector. Default: all.
@@ -115,7 +114,7 @@ pub struct AgentArgs {
     pub csi_inline_data: bool,
 
     /// The shortest `refreshInterval` that a volume may have, as a Go duration.
-    #[arg(long, env = "LATCHKEY_CSI_MIN_REFRESH", value_parser = positive_duration, default_value = "30s")]
+    #[arg(long, env = "LATCHKEY_CSI_MIN_REFRESH", value_parser = values::positive_duration, default_value = "30s")]
     pub csi_min_refresh: Duration,
 
     /// How volumes are labelled on hosts with SELinux.
@@ -144,19 +143,19 @@ pub struct AgentArgs {
     pub admin_address: SocketAddr,
 
     /// Secret in the release namespace with the identity that the agent shows to providers.
-    #[arg(long, env = "LATCHKEY_CLIENT_IDENTITY_SECRET", value_parser = dns_subdomain, default_value = "latchkey-client-tls")]
+    #[arg(long, env = "LATCHKEY_CLIENT_IDENTITY_SECRET", value_parser = values::dns_subdomain, default_value = "latchkey-client-tls")]
     pub client_identity_secret: String,
 
     /// Directory with that identity (ca.crt, tls.crt, tls.key), for an agent without the role `sync`.
-    #[arg(long, env = "LATCHKEY_CLIENT_IDENTITY_DIR", value_parser = absolute_path, default_value = "/etc/latchkey/client-identity")]
+    #[arg(long, env = "LATCHKEY_CLIENT_IDENTITY_DIR", value_parser = values::absolute_path, default_value = "/etc/latchkey/client-identity")]
     pub client_identity_dir: PathBuf,
 
     /// Secret in the release namespace with the CA and its key.
-    #[arg(long, env = "LATCHKEY_CA_SECRET", value_parser = dns_subdomain, default_value = "latchkey-ca")]
+    #[arg(long, env = "LATCHKEY_CA_SECRET", value_parser = values::dns_subdomain, default_value = "latchkey-ca")]
     pub ca_secret: String,
 
     /// Directory with one folder per mounted client identity of a store, named as its Secret.
-    #[arg(long, env = "LATCHKEY_STORE_IDENTITIES_DIR", value_parser = absolute_path, default_value = "/etc/latchkey/store-identities")]
+    #[arg(long, env = "LATCHKEY_STORE_IDENTITIES_DIR", value_parser = values::absolute_path, default_value = "/etc/latchkey/store-identities")]
     pub store_identities_dir: PathBuf,
 
     /// Where certificates come from.
@@ -169,15 +168,15 @@ pub struct AgentArgs {
     pub certificates: CertificateMode,
 
     /// Namespaces whose provider Services get a server identity. Default: the release namespace.
-    #[arg(long, env = "LATCHKEY_CERTIFICATE_NAMESPACES", value_delimiter = ',', value_parser = dns_label)]
+    #[arg(long, env = "LATCHKEY_CERTIFICATE_NAMESPACES", value_delimiter = ',', value_parser = values::dns_label)]
     pub certificate_namespaces: Vec<String>,
 
     /// ServiceAccount in the release namespace that owns the CA and the client identity, so that they go when it goes.
-    #[arg(long, env = "LATCHKEY_OWNER_SERVICE_ACCOUNT", value_parser = dns_subdomain)]
+    #[arg(long, env = "LATCHKEY_OWNER_SERVICE_ACCOUNT", value_parser = values::dns_subdomain)]
     pub owner_service_account: Option<String>,
 
     /// DNS domain of the cluster, part of the names in server certificates.
-    #[arg(long, env = "LATCHKEY_CLUSTER_DOMAIN", value_parser = dns_subdomain, default_value = "cluster.local")]
+    #[arg(long, env = "LATCHKEY_CLUSTER_DOMAIN", value_parser = values::dns_subdomain, default_value = "cluster.local")]
     pub cluster_domain: String,
 
     /// Hosts that stores may name as provider, as patterns in which `*` stands for one or more labels.
@@ -206,7 +205,7 @@ pub struct AgentArgs {
     pub enable_generator_state: bool,
 
     /// How long generated values stay valid after they were replaced, as a Go duration.
-    #[arg(long, env = "LATCHKEY_GENERATOR_GC_GRACE_PERIOD", value_parser = positive_duration, default_value = "2m")]
+    #[arg(long, env = "LATCHKEY_GENERATOR_GC_GRACE_PERIOD", value_parser = values::positive_duration, default_value = "2m")]
     pub generator_gc_grace_period: Duration,
 
     /// Whether ClusterSecretStores are validated, and ExternalSecrets whose `secretStoreRef` names one are looked at.
@@ -232,23 +231,23 @@ pub struct AgentArgs {
     pub unsafe_allow_generic_targets: bool,
 
     /// How often a store is validated again, as a Go duration of at least 10s.
-    #[arg(long, env = "LATCHKEY_STORE_REQUEUE_INTERVAL", value_parser = store_requeue, default_value = "5m")]
+    #[arg(long, env = "LATCHKEY_STORE_REQUEUE_INTERVAL", value_parser = values::store_requeue, default_value = "5m")]
     pub store_requeue_interval: Duration,
 
     /// How long one call to a provider may take, as a Go duration.
-    #[arg(long, env = "LATCHKEY_PROVIDER_TIMEOUT", value_parser = positive_duration, default_value = "30s")]
+    #[arg(long, env = "LATCHKEY_PROVIDER_TIMEOUT", value_parser = values::positive_duration, default_value = "30s")]
     pub provider_timeout: Duration,
 
     /// What opens an action in `spec.target.template`.
-    #[arg(long, env = "LATCHKEY_TEMPLATE_LEFT_DELIMITER", value_parser = delimiter, default_value = "{{")]
+    #[arg(long, env = "LATCHKEY_TEMPLATE_LEFT_DELIMITER", value_parser = values::delimiter, default_value = "{{")]
     pub template_left_delimiter: String,
 
     /// What closes an action in `spec.target.template`.
-    #[arg(long, env = "LATCHKEY_TEMPLATE_RIGHT_DELIMITER", value_parser = delimiter, default_value = "}}")]
+    #[arg(long, env = "LATCHKEY_TEMPLATE_RIGHT_DELIMITER", value_parser = values::delimiter, default_value = "}}")]
     pub template_right_delimiter: String,
 
     /// Lease in the release namespace by which the sync leader is elected.
-    #[arg(long, env = "LATCHKEY_SYNC_LEASE", value_parser = dns_subdomain, default_value = "latchkey-sync")]
+    #[arg(long, env = "LATCHKEY_SYNC_LEASE", value_parser = values::dns_subdomain, default_value = "latchkey-sync")]
     pub sync_lease: String,
 
     /// Number of shards that the work of the role sync is split into; the same for all agents. Each is held through a Lease of the
@@ -330,205 +329,5 @@ pub fn one_line(error: &clap::Error) -> String {
         .unwrap_or(line)
 }
 
-fn dns_label(value: &str) -> Result<String, String> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = value.as_bytes();
-    let ends =
-        bytes.first().copied().is_some_and(plain) && bytes.last().copied().is_some_and(plain);
-    if ends && bytes.len() <= 63 && bytes.iter().all(|&byte| plain(byte) || byte == b'-') {
-        Ok(value.to_owned())
-    } else {
-        Err(String::from(
-            "must be lower case letters, digits and '-', at most 63 (RFC 1123 label)",
-        ))
-    }
-}
-
-fn dns_subdomain(value: &str) -> Result<String, String> {
-    if value.len() <= 253 && value.split('.').all(|label| dns_label(label).is_ok()) {
-        Ok(value.to_owned())
-    } else {
-        Err(String::from(
-            "must be lower case labels joined by '.', at most 253 characters (RFC 1123 subdomain)",
-        ))
-    }
-}
-
-/// CSI wants at most 63 characters; csi-sanity wants a letter at both ends (csi.md 1.1).
-pub(crate) fn driver_name(value: &str) -> Result<String, String> {
-    let letter = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphabetic());
-    if value.len() <= 63 && letter(value.chars().next()) && letter(value.chars().last()) {
-        dns_subdomain(value)
-    } else {
-        Err(String::from(
-            "must begin and end with a letter and have at most 63 characters",
-        ))
-    }
-}
-
-fn delimiter(value: &str) -> Result<String, String> {
-    if value.is_empty() {
-        return Err(String::from("must not be empty"));
-    }
-    Ok(value.to_owned())
-}
-
-pub(crate) fn absolute_path(value: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(value);
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err(String::from("must be an absolute path"))
-    }
-}
-
-pub(crate) fn positive_duration(value: &str) -> Result<Duration, String> {
-    let parsed: kube::core::Duration = value.parse().map_err(|error| format!("{error}"))?;
-    if parsed.is_negative() || Duration::from(parsed).is_zero() {
-        return Err(String::from("must be longer than zero"));
-    }
-    Ok(Duration::from(parsed))
-}
-
-fn store_requeue(value: &str) -> Result<Duration, String> {
-    let duration = positive_duration(value)?;
-    if duration < MIN_STORE_REQUEUE {
-        return Err(format!("must be at least {}s", MIN_STORE_REQUEUE.as_secs()));
-    }
-    Ok(duration)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(arguments: &[&str]) -> Result<AgentArgs, clap::Error> {
-        match Cli::try_parse_from(["latchkey", "agent"].iter().chain(arguments))?.command {
-            Command::Agent(args) => Ok(*args),
-            _ => panic!("another command"),
-        }
-    }
-
-    #[test]
-    fn defaults_are_those_of_the_chart() {
-        let args = parse(&["--node-name=n1"]).unwrap();
-        assert_eq!(args.roles, [Role::Node, Role::Sync]);
-        assert_eq!(args.csi_driver_name, "csi.latchkey.dev");
-        assert_eq!(args.kubelet_root, PathBuf::from("/var/lib/kubelet"));
-        assert_eq!(
-            args.allowed_provider_hosts,
-            ["*.svc", "*.svc.cluster.local"]
-        );
-        assert_eq!(args.store_requeue_interval, Duration::from_secs(300));
-        assert_eq!(args.provider_timeout, Duration::from_secs(30));
-        assert!(args.enable_flood_gate && args.enable_cluster_store_reconciler);
-        assert!(args.enable_cluster_external_secret_reconciler);
-        assert_eq!(
-            (args.sync_concurrency, args.sync_store_concurrency),
-            (64, 16)
-        );
-        assert!(args.certificate_namespaces.is_empty());
-        assert!(!args.unsafe_allow_generic_targets);
-        for (argument, allowed) in [("", true), ("=true", true), ("=false", false)] {
-            let argument = format!("--unsafe-allow-generic-targets{argument}");
-            let args = parse(&["--node-name=n1", &argument]).unwrap();
-            assert_eq!(args.unsafe_allow_generic_targets, allowed, "{argument}");
-        }
-        assert!(args.csi_inline_data);
-        assert_eq!(args.csi_min_refresh, Duration::from_secs(30));
-        assert_eq!(args.validate(), Ok(()));
-    }
-
-    #[test]
-    fn a_wrong_value_is_told_in_one_line_that_names_the_flag() {
-        let cases: &[(&str, &str)] = &[
-            ("--roles=node,queen", "--roles"),
-            ("--node-name=Node_1", "--node-name"),
-            ("--namespace=a.b", "--namespace"),
-            ("--kubelet-root=var/lib", "--kubelet-root"),
-            ("--csi-driver-name=csi.latchkey.v2", "--csi-driver-name"),
-            ("--admin-address=8081", "--admin-address"),
-            ("--certificates=maybe", "--certificates"),
-            ("--certificate-namespaces=ok,", "--certificate-namespaces"),
-            ("--watch-namespaces=a,B", "--watch-namespaces"),
-            ("--store-requeue-interval=1s", "--store-requeue-interval"),
-            ("--provider-timeout=-3s", "--provider-timeout"),
-            ("--provider-timeout=0s", "--provider-timeout"),
-            ("--enable-flood-gate=perhaps", "--enable-flood-gate"),
-            ("--sync-concurrency=0", "--sync-concurrency"),
-            ("--sync-store-concurrency=many", "--sync-store-concurrency"),
-            ("--csi-allowed-namespaces=a b", "--csi-allowed-namespaces"),
-            ("--csi-inline-data=perhaps", "--csi-inline-data"),
-            ("--csi-min-refresh=0s", "--csi-min-refresh"),
-            ("--no-such-flag", "--no-such-flag"),
-        ];
-        for (argument, flag) in cases {
-            let line = one_line(&parse(&[argument]).expect_err(argument));
-            assert!(line.contains(flag), "{argument}: {line}");
-            assert!(
-                !line.contains('\n') && !line.starts_with("error"),
-                "{argument}: {line}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_node_role_needs_a_node_name_and_sync_alone_does_not() {
-        let mut args = parse(&["--node-name=n1"]).unwrap();
-        args.node_name = None;
-        assert!(
-            args.validate()
-                .unwrap_err()
-                .to_string()
-                .contains("--node-name")
-        );
-        args.roles = vec![Role::Sync];
-        assert_eq!(args.validate(), Ok(()));
-    }
-
-    #[test]
-    fn more_namespaces_than_can_be_watched_are_refused() {
-        let names = |count: usize| (0..count).map(|number| format!("n{number}"));
-        let mut args = parse(&["--node-name=n1", "--watch-namespaces=a,b"]).unwrap();
-        assert_eq!(args.watch_namespaces, ["a", "b"]);
-        args.watch_namespaces = names(MOST_NAMESPACES).collect();
-        assert_eq!(args.validate(), Ok(()));
-        args.watch_namespaces = names(MOST_NAMESPACES + 1).collect();
-        let text = args.validate().unwrap_err().to_string();
-        assert!(
-            text.contains("--watch-namespaces") && text.contains("101"),
-            "{text}"
-        );
-        let flags = ["--node-name=n1", "--watch-namespaces=a"];
-        let with = |allowed: &'static str| parse(&[&flags[..], &[allowed]].concat()).unwrap();
-        assert_eq!(with("--csi-allowed-namespaces=a").validate(), Ok(()));
-        let labels = with("--csi-allowed-namespaces=team=a").validate();
-        assert!(labels.unwrap_err().to_string().contains("labels"));
-    }
-
-    #[test]
-    fn every_flag_that_the_chart_passes_exists() {
-        use clap::CommandFactory as _;
-        let command = Cli::command();
-        let agent = command.find_subcommand("agent").unwrap();
-        let known: Vec<&str> = agent
-            .get_arguments()
-            .filter_map(clap::Arg::get_long)
-            .collect();
-        let templates = "../charts/latchkey/templates";
-        let mut seen = 0;
-        for entry in std::fs::read_dir(templates).unwrap() {
-            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-            for line in text.lines().filter_map(|line| {
-                let line = line.trim();
-                line.strip_prefix("- --")
-                    .or_else(|| line.strip_prefix("- {{ printf \"--"))
-            }) {
-                let flag = line.split('=').next().unwrap();
-                assert!(known.contains(&flag), "the chart passes --{flag}");
-                seen += 1;
-            }
-        }
-        assert!(seen >= 12, "only {seen} flags found");
-    }
-}
+mod tests;

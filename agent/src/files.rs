@@ -72,7 +72,7 @@ pub struct FilesArgs {
     pub once: bool,
 
     /// With --once, longest wait for all entries, as a Go duration.
-    #[arg(long, value_parser = crate::args::positive_duration, default_value = "60s")]
+    #[arg(long, value_parser = crate::args::values::positive_duration, default_value = "60s")]
     pub timeout: Duration,
 
     /// Address of an HTTP server for /livez, /readyz and /metrics. Default: none.

@@ -60,11 +60,11 @@ pub enum NodeCommand {
 #[group(skip)]
 pub struct PlaceArgs {
     /// Directory that the kubelet of this node was given as its root.
-    #[arg(long, env = "LATCHKEY_KUBELET_ROOT", value_parser = args::absolute_path, default_value = "/var/lib/kubelet")]
+    #[arg(long, env = "LATCHKEY_KUBELET_ROOT", value_parser = args::values::absolute_path, default_value = "/var/lib/kubelet")]
     pub kubelet_root: PathBuf,
 
     /// Name under which the CSI driver registers.
-    #[arg(long, env = "LATCHKEY_CSI_DRIVER_NAME", value_parser = args::driver_name, default_value = latchkey_csi::DRIVER_NAME)]
+    #[arg(long, env = "LATCHKEY_CSI_DRIVER_NAME", value_parser = args::values::driver_name, default_value = latchkey_csi::DRIVER_NAME)]
     pub csi_driver_name: String,
 
     /// How the result is printed.
