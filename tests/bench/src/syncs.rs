@@ -294,25 +294,33 @@ fn external_secret(number: usize) -> Value {
     })
 }
 
-/// Deletes all of them while the agent runs, which takes its finalizers off.
+/// Deletes all of them while the agent runs, which takes its finalizers off, and waits until the garbage collector has followed with
+/// their Secrets: the next objects have the same names, and would find some of them there.
 async fn delete_objects(rig: &Rig<'_>) -> Result<()> {
-    say("deleting them");
+    say("deleting them and their Secrets");
     for number in 0..NAMESPACES {
         let api: Api<DynamicObject> =
             Api::namespaced_with(rig.client.clone(), &namespace(number), &definition());
         api.delete_collection(&DeleteParams::default(), &ListParams::default())
             .await?;
     }
-    eventually(PATIENCE, "the ExternalSecrets are gone", async || {
-        let api: Api<DynamicObject> = Api::all_with(rig.client.clone(), &definition());
-        let left = api.list_metadata(&ListParams::default()).await?.items;
-        let is_left = left.iter().any(|object| is_ours(object.namespace()));
-        if is_left {
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok((!is_left).then_some(()))
-    })
-    .await
+    let secrets = ApiResource::erase::<Secret>(&());
+    for (kind, what) in [
+        (definition(), "the ExternalSecrets are gone"),
+        (secrets, "their Secrets are gone"),
+    ] {
+        let api: Api<DynamicObject> = Api::all_with(rig.client.clone(), &kind);
+        eventually(PATIENCE, what, async || {
+            let left = api.list_metadata(&ListParams::default()).await?.items;
+            let is_left = left.iter().any(|object| is_ours(object.namespace()));
+            if is_left {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok((!is_left).then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Secrets without our label, as other programs have them.
