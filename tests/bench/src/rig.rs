@@ -27,7 +27,7 @@ pub(crate) const DRIVER: &str = "csi.latchkey.dev";
 pub(crate) const SHARED: &str = "shared";
 /// The ExternalSecret and the Secret whose value changes.
 pub(crate) const CHANGING: &str = "changing";
-/// The ExternalSecret that itself changes, see [`turned`].
+/// The ExternalSecret that itself changes.
 pub(crate) const TURNING: &str = "turning";
 /// `refreshInterval` of [`CHANGING`], seconds. All others have an hour, so that nothing is due while they are measured.
 pub(crate) const INTERVAL: u64 = 10;
