@@ -1,10 +1,12 @@
 //! The agent's client of the API server.
 //!
-//! kube's own stack, with two settings of the socket that it does not offer: small requests go out at once (Nagle's algorithm and
-//! a delayed acknowledgement together cost 40 ms on each new connection, and a watch takes a new one), and a peer that vanished
-//! is noticed. Watches have a pool of connections of their own: each takes one for minutes, and would take the idle one that the next
-//! request needs, which then waits for a handshake while a pod waits for it. And a server that asks for a long wait is not waited for here: whoever asked hears how long it is to be, and does
-//! something else meanwhile.
+//! kube's own stack, with three settings that it does not offer. Small requests go out at once: Nagle's algorithm and a delayed
+//! acknowledgement together cost 40 ms on each new connection, and a watch takes a new one. A peer that vanished is noticed. And
+//! watches have a pool of connections of their own: each takes one for minutes, and would take the idle one that the next request
+//! needs, which then waits for a handshake while a pod waits for it.
+//!
+//! A server that asks for a long wait is not waited for here: whoever asked hears how long it is to be, and does something else
+//! meanwhile.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
