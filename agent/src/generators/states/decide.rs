@@ -61,11 +61,7 @@ pub(super) fn superseded(states: &[GeneratorState], keeps_newest: bool) -> Vec<S
                 && state.metadata.deletion_timestamp.is_none()
         })
         .collect();
-    // Of one second, the name decides: any choice is right, but it must stay the same.
-    unflagged.sort_by_key(|state| {
-        let created = state.metadata.creation_timestamp.as_ref();
-        (created.map(|time| time.0), state.metadata.name.clone())
-    });
+    unflagged.sort_by_key(|state| age(state));
     if keeps_newest {
         unflagged.pop();
     }
@@ -73,6 +69,19 @@ pub(super) fn superseded(states: &[GeneratorState], keeps_newest: bool) -> Vec<S
         .into_iter()
         .filter_map(|state| state.metadata.name.clone())
         .collect()
+}
+
+/// Orders states from the oldest to the newest. Times of creation are whole seconds, so within one the resource version decides: it
+/// counts writes, and a state without a deadline is written at most once more, to put the finalizer back. The name makes the order
+/// the same each time where versions are no numbers.
+fn age(state: &GeneratorState) -> impl Ord + use<> {
+    let metadata = &state.metadata;
+    let version = metadata.resource_version.as_deref();
+    (
+        metadata.creation_timestamp.as_ref().map(|time| time.0),
+        version.and_then(|version| version.parse::<u64>().ok()),
+        metadata.name.clone(),
+    )
 }
 
 /// The pause before generated values are revoked again, after the given number of failures in a row.
@@ -159,6 +168,11 @@ mod tests {
         assert_eq!(superseded(&[], true), Vec::<String>::new());
         let tied = [at("y", 10, None), at("x", 10, None)];
         assert_eq!(superseded(&tied, true), ["x"]);
+        // Two refreshes within one second: the versions tell which came first.
+        let [mut first, mut second] = tied;
+        first.metadata.resource_version = Some("99".to_owned());
+        second.metadata.resource_version = Some("100".to_owned());
+        assert_eq!(superseded(&[second, first], true), ["y"]);
     }
 
     #[test]
