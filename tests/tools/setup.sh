@@ -4,8 +4,6 @@ set -euo pipefail
 
 # program or file, package
 needed=(
-    "containerd containerd"
-    "runc runc"
     "/usr/lib/cni/bridge containernetworking-plugins"
     "busybox busybox-static"
     "iptables iptables"
@@ -15,6 +13,8 @@ needed=(
     "/etc/ssl/certs/ca-certificates.crt ca-certificates"
     "cc gcc"
     "/usr/include/stdio.h libc6-dev"
+    "/usr/include/seccomp.h libseccomp-dev"
+    "pkg-config pkg-config"
     "pip3 python3-pip"
 )
 

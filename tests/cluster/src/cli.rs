@@ -77,7 +77,7 @@ enum Commands {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
-    /// Build the Kubernetes programs, helm and csi-sanity into the cache; no effect where they are built.
+    /// Build the Kubernetes programs, containerd, runc, helm and csi-sanity into the cache; no effect where they are built.
     Tools,
     #[command(hide = true)]
     Hold(Inner),

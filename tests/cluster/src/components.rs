@@ -153,12 +153,12 @@ pub(crate) fn dns(layout: &Layout, tools: &Tools) -> Component {
     Component::new("dns", &tools.dns, arguments)
 }
 
-pub(crate) fn containerd(node: &NodeLayout, holder: u32) -> Component {
+pub(crate) fn containerd(node: &NodeLayout, tools: &Tools, holder: u32) -> Component {
     let arguments = vec![
         "--config".to_owned(),
         node.file("containerd.toml").display().to_string(),
     ];
-    Component::new(node.component("containerd"), "containerd", arguments).on_node(holder)
+    Component::new(node.component("containerd"), &tools.containerd, arguments).on_node(holder)
 }
 
 pub(crate) fn kubelet(

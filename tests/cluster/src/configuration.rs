@@ -9,39 +9,50 @@ use crate::layout::{
     PAUSE_IMAGE,
 };
 use crate::prerequisites::CNI_PLUGINS;
+use crate::tools::Tools;
 
-/// containerd, configuration version 2.
+/// containerd, configuration version 3.
 ///
 /// `restrict_oom_score_adj`: without CAP_SYS_RESOURCE no container may get a lower score than containerd's, and every sandbox
-/// would fail. The two hugetlb settings are for kernels without that controller.
-pub(crate) fn containerd(node: &NodeLayout) -> String {
+/// would fail. The two hugetlb settings are for kernels without that controller. NRI and CDI would look for plugins and devices
+/// in folders of the machine. The shim and runc are named, because the machine may have others on PATH.
+pub(crate) fn containerd(node: &NodeLayout, tools: &Tools) -> String {
     format!(
-        r#"version = 2
+        r#"version = 3
 root = "{root}"
 state = "/run/containerd"
 [grpc]
   address = "{CONTAINERD_SOCKET}"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{opt}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE_IMAGE}"
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "overlayfs"
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
   disable_hugetlb_controller = true
   tolerate_missing_hugetlb_controller = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{CNI_PLUGINS}"
+  enable_cdi = false
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["{CNI_PLUGINS}"]
     conf_dir = "{network}"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
+  [plugins."io.containerd.cri.v1.runtime".containerd]
     default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      runtime_path = "{shim}"
+      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+        BinaryName = "{runc}"
         SystemdCgroup = false
 "#,
         root = node.file("containerd").display(),
         opt = node.file("opt").display(),
         network = node.file("cni").display(),
+        shim = tools.shim.display(),
+        runc = tools.runc.display(),
     )
 }
 

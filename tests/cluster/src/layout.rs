@@ -71,7 +71,7 @@ impl Layout {
         self.folder.join("logs")
     }
 
-    /// A folder with `kubectl`, `helm` and `csi-sanity`, for PATH.
+    /// A folder with `kubectl`, `ctr`, `helm` and `csi-sanity`, for PATH.
     #[must_use]
     pub fn programs(&self) -> PathBuf {
         self.folder.join("bin")

@@ -1,8 +1,9 @@
 //! A real Kubernetes control plane and kubelets on one machine, for tests and the demo.
 //!
-//! Nothing here imitates Kubernetes: etcd, the API server, the controllers, the scheduler, kube-proxy, CoreDNS, containerd
-//! and one kubelet per node are the real programs, built once from pinned sources ([`tools`]) and run in namespaces of their
-//! own, so that a cluster is invisible outside, several can live side by side, and all of it goes when its owner does.
+//! Nothing here imitates Kubernetes: etcd, the API server, the controllers, the scheduler, kube-proxy, CoreDNS, and per node
+//! kubelet and containerd with runc are the real programs, built once from pinned sources ([`tools`]) and run in namespaces
+//! of their own, so that a cluster is invisible outside, several can live side by side, and all of it goes when its owner
+//! does.
 //!
 //! # For tests
 //!

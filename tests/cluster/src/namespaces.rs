@@ -149,14 +149,7 @@ fn sweep(registry: &Path, own: &str) {
 /// `cluster init`: PID 1. Starts the supervisor and reaps every orphan until the supervisor ends; then the kernel ends the rest.
 pub(crate) fn init(layout: &Layout) -> Result<i32> {
     set_pdeathsig(Signal::SIGKILL)?;
-    mount(
-        Some("proc"),
-        "/proc",
-        Some("proc"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        None::<&str>,
-    )
-    .context("failed to mount /proc")?;
+    mount_proc(Path::new("/proc"))?;
     let supervisor = this_program("serve", layout)
         .stdin(Stdio::inherit())
         .spawn()
@@ -288,6 +281,9 @@ pub(crate) fn hold_node(node: &NodeLayout, kubelet_root: &str) -> Result<()> {
     ] {
         cover_with_tmpfs(Path::new(folder))?;
     }
+    // A user namespace may mount a proc only where it sees one with nothing mounted on it; /proc has the covered settings.
+    fs::create_dir_all(node.file("proc"))?;
+    mount_proc(&node.file("proc"))?;
     // What a pod mounts with Bidirectional propagation must reach the node, and what kubelet mounts must reach pods.
     mount(
         None::<&str>,
@@ -317,6 +313,17 @@ fn bind(source: &Path, target: &Path) -> Result<()> {
             target.display()
         )
     })
+}
+
+fn mount_proc(target: &Path) -> Result<()> {
+    mount(
+        Some("proc"),
+        target,
+        Some("proc"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        None::<&str>,
+    )
+    .with_context(|| format!("failed to mount proc at {}", target.display()))
 }
 
 fn cover_with_tmpfs(target: &Path) -> Result<()> {

@@ -5,7 +5,7 @@ mod process;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -126,6 +126,7 @@ impl Supervisor {
         fs::create_dir_all(layout.programs())?;
         for (name, target) in [
             ("kubectl", &tools.kube),
+            ("ctr", &tools.ctr),
             ("helm", &tools.helm),
             ("csi-sanity", &tools.csi_sanity),
         ] {
@@ -231,7 +232,7 @@ impl Supervisor {
         )?;
         fs::write(
             node.file("containerd.toml"),
-            configuration::containerd(node),
+            configuration::containerd(node, &self.tools),
         )?;
         let kubelet = configuration::kubelet(&self.layout, node, &self.plan.sync_frequency);
         write_json(&node.file("kubelet.json"), &kubelet)?;
@@ -242,7 +243,8 @@ impl Supervisor {
                 kubelet_root: kubelet_root.to_owned(),
             },
         );
-        self.start(components::containerd(node, holder)).await?;
+        self.start(components::containerd(node, &self.tools, holder))
+            .await?;
         let containerd = node.component("containerd");
         self.until(&containerd, &[&containerd], async || {
             UnixStream::connect(format!("/proc/{holder}/root{CONTAINERD_SOCKET}"))
@@ -252,7 +254,7 @@ impl Supervisor {
         .await?;
         let images = self.images.lock().await.clone();
         for image in images {
-            import(holder, &image).await?;
+            self.import(holder, &image).await?;
         }
         Ok(holder)
     }
@@ -287,6 +289,25 @@ impl Supervisor {
         Ok(())
     }
 
+    async fn import(&self, holder: u32, image: &Path) -> Result<()> {
+        let output = Command::new("nsenter")
+            .args([&format!("--target={holder}"), "--mount", "--"])
+            .arg(&self.tools.ctr)
+            .args(["--namespace", "k8s.io", "images", "import"])
+            .arg(image)
+            .output()
+            .await
+            .context("failed to run ctr")?;
+        if !output.status.success() {
+            bail!(
+                "failed to import {}: {}",
+                image.display(),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(())
+    }
+
     async fn import_everywhere(&self, path: PathBuf) -> Result<()> {
         let holders: Vec<u32> = self
             .state
@@ -297,7 +318,7 @@ impl Supervisor {
             .map(|node| node.holder)
             .collect();
         for holder in holders {
-            import(holder, &path).await?;
+            self.import(holder, &path).await?;
         }
         let mut images = self.images.lock().await;
         if !images.contains(&path) {
@@ -367,32 +388,6 @@ impl Supervisor {
         }
         Ok(())
     }
-}
-
-async fn import(holder: u32, image: &std::path::Path) -> Result<()> {
-    let output = Command::new("nsenter")
-        .args([
-            &format!("--target={holder}"),
-            "--mount",
-            "--",
-            "ctr",
-            "--namespace",
-            "k8s.io",
-            "images",
-            "import",
-        ])
-        .arg(image)
-        .output()
-        .await
-        .context("failed to run ctr")?;
-    if !output.status.success() {
-        bail!(
-            "failed to import {}: {}",
-            image.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(())
 }
 
 async fn create(client: &Client, object: serde_json::Value) -> Result<()> {

@@ -1,7 +1,8 @@
 //! The Go programs of the rig: pinned sources, built once into the cache, found again by the digest of what they are made of.
 //!
 //! `kube` and `dns` are small programs of this crate (folders of the same names) that link Kubernetes, etcd and CoreDNS at the
-//! versions their go.mod and go.sum pin; helm and csi-sanity are installed at a version. The sources are part of this program, so
+//! versions their go.mod and go.sum pin; containerd, runc, helm and csi-sanity are installed at a version, each with the
+//! dependencies of its own go.mod (those of containerd and runc do not go together). The sources are part of this program, so
 //! that it works wherever it was built: several checkouts may share one target folder. A build that is interrupted goes on
 //! where it stopped, because Go's own cache (`GOCACHE`, `GOMODCACHE`) keeps what was compiled and fetched.
 
@@ -19,6 +20,10 @@ use crate::{cache, prerequisites};
 
 /// Kubernetes version that is built and that the programs report; the same as in `kube/go.mod`.
 pub const KUBERNETES_VERSION: &str = "v1.35.4";
+/// containerd version. Kubernetes gives pods user namespaces from containerd 2.0 and runc 1.2 on.
+pub const CONTAINERD_VERSION: &str = "v2.2.9";
+/// runc version, the one that this containerd is released with.
+pub const RUNC_VERSION: &str = "v1.3.6";
 /// helm version.
 pub const HELM_VERSION: &str = "v4.3.1";
 /// csi-sanity version.
@@ -33,6 +38,14 @@ pub struct Tools {
     pub kube: PathBuf,
     /// CoreDNS.
     pub dns: PathBuf,
+    /// containerd.
+    pub containerd: PathBuf,
+    /// containerd's client.
+    pub ctr: PathBuf,
+    /// containerd's process per pod.
+    pub shim: PathBuf,
+    /// runc.
+    pub runc: PathBuf,
     /// helm.
     pub helm: PathBuf,
     /// csi-sanity.
@@ -85,6 +98,10 @@ impl Tools {
             .and_then(|(start, _)| start.split_once('.'))
             .context("bad Kubernetes version")?;
         let stamp = "k8s.io/component-base/version";
+        let containerd = |program: &'static str| {
+            let package = format!("github.com/containerd/containerd/v2/cmd/{program}");
+            Tool::module(program, package, CONTAINERD_VERSION)
+        };
         Ok(Self {
             kube: path(&Tool {
                 name: "kube",
@@ -92,28 +109,31 @@ impl Tools {
                 link: format!(
                     "-s -w -X {stamp}.gitVersion={v} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
                 ),
+                c_parts: None,
             })?,
             dns: path(&Tool {
                 name: "dns",
                 source: Source::Files(&DNS),
                 link: "-s -w".to_owned(),
+                c_parts: None,
             })?,
-            helm: path(&Tool {
-                name: "helm",
-                source: Source::Module {
-                    package: "helm.sh/helm/v4/cmd/helm",
-                    version: HELM_VERSION,
-                },
-                link: "-s -w".to_owned(),
+            containerd: path(&containerd("containerd"))?,
+            ctr: path(&containerd("ctr"))?,
+            shim: path(&containerd("containerd-shim-runc-v2"))?,
+            runc: path(&Tool {
+                c_parts: Some("seccomp"),
+                ..Tool::module("runc", "github.com/opencontainers/runc", RUNC_VERSION)
             })?,
-            csi_sanity: path(&Tool {
-                name: "csi-sanity",
-                source: Source::Module {
-                    package: "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity",
-                    version: CSI_SANITY_VERSION,
-                },
-                link: "-s -w".to_owned(),
-            })?,
+            helm: path(&Tool::module(
+                "helm",
+                "helm.sh/helm/v4/cmd/helm",
+                HELM_VERSION,
+            ))?,
+            csi_sanity: path(&Tool::module(
+                "csi-sanity",
+                "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity",
+                CSI_SANITY_VERSION,
+            ))?,
         })
     }
 }
@@ -137,7 +157,7 @@ enum Source {
     Files(&'static Files),
     /// A package of a public module.
     Module {
-        package: &'static str,
+        package: String,
         version: &'static str,
     },
 }
@@ -146,9 +166,24 @@ struct Tool {
     name: &'static str,
     source: Source,
     link: String,
+    /// Build tags of a program with parts in C; every other one is built without a C compiler.
+    c_parts: Option<&'static str>,
 }
 
 impl Tool {
+    /// The program of a public module's package, whose last part is `name`.
+    fn module(name: &'static str, package: impl Into<String>, version: &'static str) -> Self {
+        Self {
+            name,
+            source: Source::Module {
+                package: package.into(),
+                version,
+            },
+            link: "-s -w".to_owned(),
+            c_parts: None,
+        }
+    }
+
     /// Where the program is or will be: its folder's name carries the digest of its sources.
     fn output(&self) -> Result<PathBuf> {
         let mut inputs: Vec<Vec<u8>> = vec![self.link.clone().into_bytes()];
@@ -160,6 +195,7 @@ impl Tool {
                 inputs.push(format!("{package}@{version}").into_bytes())
             }
         }
+        inputs.extend(self.c_parts.map(|tags| tags.as_bytes().to_vec()));
         let key = digest(inputs.iter().map(Vec::as_slice));
         Ok(cache::folder()?
             .join("tools")
@@ -176,9 +212,11 @@ impl Tool {
             Source::Files(_) => "build",
             Source::Module { .. } => "install",
         };
+        let c = if self.c_parts.is_some() { "1" } else { "0" };
         let mut go = Command::new("go");
-        go.env("CGO_ENABLED", "0")
-            .args([verb, "-v", "-trimpath", "-ldflags", &self.link]);
+        go.env("CGO_ENABLED", c)
+            .args([verb, "-v", "-trimpath", "-ldflags", &self.link])
+            .args(["-tags", self.c_parts.unwrap_or_default()]);
         let made = match &self.source {
             Source::Files(files) => {
                 let sources = folder.join("source");
