@@ -58,10 +58,10 @@ lint: ## Check format, clippy, documentation and dependencies; warnings are erro
 deny: ## Check bans, licences and sources with cargo-deny, installing it into the cache first (5 minutes, once)
 	"$$(tests/tools/cargo-deny.sh)" --workspace check --hide-inclusion-graph bans licenses sources
 
-test: tools images ## Run every test, unit to end-to-end, on one real cluster started for the run
+test: tools images ## Run every test, unit to end-to-end, on two real clusters started for the run
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
-	$(CLUSTER) run -- tests/tools/test.sh
+	@tests/tools/test.sh $(CLUSTER)
 
 demo: tools images ## Show the main job on a one-node cluster, each step verified; KEEP=1 leaves it up
 	cargo build --package latchkey-demo --package latchkey-cluster

@@ -1,10 +1,45 @@
 #!/usr/bin/env bash
-# What `make test` runs inside `cluster run`: every test of the workspace, and the charts' own check.
+# Every test of the workspace and the charts' own check, on two clusters side by side: the tests of nodes wait for kubelets while
+# the others compute. `make test` has built everything before. usage: test.sh CLUSTER, where CLUSTER is the rig's program
 set -euo pipefail
-cd "$(dirname "$0")/../.."
 
-export PATH="$LATCHKEY_CLUSTER_DIR/bin:$PATH"
-for chart in charts/*/; do
-    helm lint --strict "$chart"
-done
-exec cargo test --workspace --no-fail-fast
+# What runs inside the clusters.
+case "${1:-}" in
+nodes)
+    exec cargo test --package latchkey-nodes --no-fail-fast
+    ;;
+others)
+    export PATH="$LATCHKEY_CLUSTER_DIR/bin:$PATH"
+    for chart in charts/*/; do
+        helm lint --strict "$chart"
+    done
+    exec cargo test --workspace --exclude latchkey-nodes --no-fail-fast
+    ;;
+"")
+    echo "usage: $0 CLUSTER" >&2
+    exit 2
+    ;;
+esac
+
+cluster=$(realpath "$1")
+self=$(realpath "$0")
+cd "$(dirname "$self")/../.."
+
+log=$(mktemp)
+nodes=
+finish() {
+    [ -z "$nodes" ] || { kill "$nodes" 2>/dev/null && wait "$nodes"; } || true
+    rm -f "$log"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+"$cluster" run -- "$self" nodes >"$log" 2>&1 &
+nodes=$!
+outcome=0
+"$cluster" run -- "$self" others || outcome=$?
+echo "test: waiting for the tests of nodes"
+wait "$nodes" || outcome=$?
+nodes=
+cat "$log"
+exit "$outcome"

@@ -1,4 +1,4 @@
-//! Which test covers which row. Rows that need a kubelet, the API server or the whole agent are in `tests/e2e/tests/node_path` and
+//! Which test covers which row. Rows that need a kubelet, the API server or the whole agent are in `tests/nodes/tests/node_path` and
 //! in the agent's tests of volumes: subPath (CVE-2021-25741, CVE-2017-1002101), tokens that an agent may mint, throttling
 //! (SSCSID#1483, AKV#1609) and one read a pod (VCP#149). Templates cannot do I/O at all: `agent/templating`.
 

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, event, file, file_becomes};
 
-const KEYSTORE: &str = include_str!("../sync_controller/data/keystore.p12.b64");
-const CERTIFICATE: &str = include_str!("../sync_controller/data/tls.crt");
-const KEY: &str = include_str!("../sync_controller/data/tls.key");
+const KEYSTORE: &str = include_str!("../../../e2e/tests/sync_controller/data/keystore.p12.b64");
+const CERTIFICATE: &str = include_str!("../../../e2e/tests/sync_controller/data/tls.crt");
+const KEY: &str = include_str!("../../../e2e/tests/sync_controller/data/tls.key");
 
 fn config_map(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
