@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared, WeakShared};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
@@ -49,9 +51,15 @@ pub struct Identities {
     own: OwnIdentity,
     place: Place,
     known: Mutex<HashMap<Wanted, Known>>,
+    /// Those that go on: after a start, many stores ask for the same Secret at once.
+    lookups: Mutex<HashMap<Wanted, WeakShared<BoxFuture<'static, Answer>>>>,
 }
 
+/// `None`: there is no such Secret.
+type Answer = Result<Option<Arc<Identity>>, IdentityProblem>;
+
 /// Where material of stores is.
+#[derive(Clone)]
 enum Place {
     /// Secrets, through the API.
     Api(Client),
@@ -80,6 +88,7 @@ impl Identities {
             own,
             place: Place::Api(client),
             known: Mutex::default(),
+            lookups: Mutex::default(),
         }
     }
 
@@ -90,6 +99,7 @@ impl Identities {
             own,
             place: Place::Files { root, namespace },
             known: Mutex::default(),
+            lookups: Mutex::default(),
         }
     }
 
@@ -162,22 +172,19 @@ impl Identities {
         })
     }
 
-    async fn read(&self, wanted: Wanted) -> Result<Option<Arc<Identity>>, IdentityProblem> {
+    async fn read(&self, wanted: Wanted) -> Answer {
         let now = Instant::now();
         if let Some(known) = self.known.lock().get(&wanted)
             && now.duration_since(known.at) < FRESH
         {
             return Ok(known.identity.clone());
         }
-        let found = match &self.place {
-            Place::Api(client) => from_api(client.clone(), &wanted).await,
-            Place::Files { root, .. } => from_directory(root.join(&wanted.name), &wanted).await,
-        };
+        let found = self.lookup(&wanted).await;
         let mut known = self.known.lock();
         let identity = match (found, known.get(&wanted)) {
             // The last answer serves until the API server answers again; it keeps its age and is asked for again next time.
             (Err(IdentityProblem::Unread(_)), Some(known)) => return Ok(known.identity.clone()),
-            (found, _) => found?.map(Arc::new),
+            (found, _) => found?,
         };
         known.retain(|_, known| now.duration_since(known.at) < KEPT);
         if known.len() < LIMIT || known.contains_key(&wanted) {
@@ -191,6 +198,28 @@ impl Identities {
         }
         Ok(identity)
     }
+
+    /// The lookup of `wanted` that goes on, else a new one. It ends when nobody waits for it any more.
+    fn lookup(&self, wanted: &Wanted) -> Shared<BoxFuture<'static, Answer>> {
+        let mut lookups = self.lookups.lock();
+        if let Some(lookup) = lookups.get(wanted).and_then(WeakShared::upgrade) {
+            return lookup;
+        }
+        lookups.retain(|_, lookup| lookup.upgrade().is_some());
+        let lookup = look_up(self.place.clone(), wanted.clone()).boxed().shared();
+        if let Some(weak) = lookup.downgrade() {
+            lookups.insert(wanted.clone(), weak);
+        }
+        lookup
+    }
+}
+
+async fn look_up(place: Place, wanted: Wanted) -> Answer {
+    let found = match place {
+        Place::Api(client) => from_api(client, &wanted).await,
+        Place::Files { root, .. } => from_directory(root.join(&wanted.name), &wanted).await,
+    };
+    found.map(|identity| identity.map(Arc::new))
 }
 
 async fn from_api(client: Client, wanted: &Wanted) -> Result<Option<Identity>, IdentityProblem> {
@@ -272,5 +301,41 @@ async fn from_directory(
         Err(_) => Err(IdentityProblem::Unread(format!(
             "failed to read the mounted Secret {namespace}/{name}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn those_who_ask_at_once_share_one_lookup_and_later_ones_look_again() {
+        let root = tempfile::tempdir().unwrap();
+        let own = OwnIdentity::new("none");
+        let identities = Identities::from_files(own, root.path().to_owned(), "latchkey".into());
+        let wanted = |name: &str| Wanted {
+            namespace: "latchkey".into(),
+            name: name.into(),
+            keys: Keys::default(),
+        };
+        let (first, second) = (
+            identities.lookup(&wanted("a")),
+            identities.lookup(&wanted("a")),
+        );
+        assert!(first.ptr_eq(&second));
+        assert!(!first.ptr_eq(&identities.lookup(&wanted("b"))));
+        assert!(first.await.unwrap().is_none());
+        drop(second);
+        std::fs::create_dir(root.path().join("a")).unwrap();
+        let later = identities.lookup(&wanted("a")).await;
+        assert!(
+            matches!(later, Err(IdentityProblem::Wrong(_))),
+            "an empty folder is a wrong identity"
+        );
+        assert_eq!(
+            identities.lookups.lock().len(),
+            1,
+            "those that ended are forgotten"
+        );
     }
 }
