@@ -93,7 +93,7 @@ pub(crate) struct TmpfsOptions {
     pub(crate) read_only: bool,
 }
 
-/// Makes, opens and removes mounts. All calls block.
+/// Makes, opens and removes mounts. All calls block but [`Mounter::open_cached`].
 #[derive(Debug)]
 pub(crate) struct Mounter {
     staging: PathBuf,
@@ -295,6 +295,22 @@ impl Mounter {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat2(parent.fd(), parent.name(), flags, Mode::empty(), resolve)
             .step("open the volume")
+    }
+
+    /// Opens the root of the mount `id` at the target for looking paths up, never waiting for a disk or a lock; `None` where
+    /// another mount or none is there.
+    pub(crate) fn open_cached(
+        &self,
+        parent: &Parent,
+        id: u64,
+    ) -> rustix::io::Result<Option<OwnedFd>> {
+        let resolve = ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::CACHED;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::openat2(parent.fd(), parent.name(), flags, Mode::empty(), resolve)?;
+        Ok((mount_id(root.as_fd(), "")? == id).then_some(root))
     }
 
     /// Gives `work` a writable view of the mount at the target. What others see of it stays read-only.

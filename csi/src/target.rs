@@ -206,6 +206,23 @@ impl Roots {
 
     /// Opens the directory that holds `target`; `None` if it does not exist.
     pub(crate) fn open_parent(&self, target: &Target) -> rustix::io::Result<Option<Parent>> {
+        self.open_parent_as(target, Lookup::Any)
+    }
+
+    /// Same, never waiting for a disk or a lock; the descriptor is for looking paths up only.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` where the kernel would have to wait, `EINVAL` where it is too old to promise that it does not (before 5.12).
+    pub(crate) fn open_cached_parent(&self, target: &Target) -> rustix::io::Result<Option<Parent>> {
+        self.open_parent_as(target, Lookup::Cached)
+    }
+
+    fn open_parent_as(
+        &self,
+        target: &Target,
+        lookup: Lookup,
+    ) -> rustix::io::Result<Option<Parent>> {
         let root = match (&target.place, &self.extra) {
             (Place::Extra { .. }, Some(extra)) => extra,
             (Place::Extra { .. }, None) => return Err(Errno::NOENT),
@@ -213,7 +230,7 @@ impl Roots {
         };
         let relative = target.relative();
         let (directory, name) = relative.rsplit_once('/').unwrap_or((".", &relative));
-        match open_below(&root.canonical, directory) {
+        match open_below(&root.canonical, directory, lookup) {
             Ok(fd) => Ok(Some(Parent {
                 fd,
                 name: name.to_owned(),
@@ -231,6 +248,7 @@ impl Roots {
         let Ok(directory) = open_below(
             &self.pods.canonical,
             &format!("{uid}/volumes/{PLUGIN_DIRECTORY}/{volume}"),
+            Lookup::Any,
         ) else {
             return self.pods.canonical.join(uid).try_exists().unwrap_or(true)
                 && self
@@ -254,12 +272,28 @@ impl Roots {
     }
 }
 
+/// How a path is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lookup {
+    /// However long it takes.
+    Any,
+    /// From the kernel's memory or not at all (openat2(2), RESOLVE_CACHED).
+    Cached,
+}
+
 /// The root is opened anew each time: kubelet's directory may be replaced under a running agent.
-fn open_below(root: &Path, relative: &str) -> rustix::io::Result<OwnedFd> {
-    let root = rustix::fs::open(
+fn open_below(root: &Path, relative: &str, lookup: Lookup) -> rustix::io::Result<OwnedFd> {
+    let (access, cached) = match lookup {
+        Lookup::Any => (OFlags::RDONLY, ResolveFlags::empty()),
+        // Opening for more than a path would ask the file system, which may wait.
+        Lookup::Cached => (OFlags::PATH, ResolveFlags::CACHED),
+    };
+    let root = rustix::fs::openat2(
+        rustix::fs::CWD,
         root,
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
+        cached,
     )?;
     let resolve = ResolveFlags::BENEATH
         | ResolveFlags::NO_SYMLINKS
@@ -268,9 +302,9 @@ fn open_below(root: &Path, relative: &str) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat2(
         root,
         relative,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        access | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
-        resolve,
+        resolve | cached,
     )
 }
 

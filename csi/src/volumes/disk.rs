@@ -83,7 +83,7 @@ pub(crate) enum Detached {
     Busy,
 }
 
-/// Everything on the node that volumes are made of. All calls block.
+/// Everything on the node that volumes are made of. All calls block but one, [`Disk::is_intact_at_once`].
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) mounter: Mounter,
@@ -124,6 +124,16 @@ impl Disk {
                 Ok(Condition::Gone)
             }
         }
+    }
+
+    /// Whether the volume with mount `id` is certainly [`Condition::Intact`]; `false` where [`Disk::condition`] has to tell.
+    ///
+    /// The one call that does not block: paths are resolved from the kernel's memory or not at all, and a tmpfs is nowhere else.
+    pub(crate) fn is_intact_at_once(&self, target: &Target, id: u64) -> bool {
+        let parent = self.roots.open_cached_parent(target).ok().flatten();
+        parent
+            .and_then(|parent| self.mounter.open_cached(&parent, id).ok().flatten())
+            .is_some_and(|root| writer::is_intact(root.as_fd()))
     }
 
     /// First publish: builds the volume where nobody sees it, saves its state, attaches it and reads it back.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::bench::{Bench, CONTENT, our_mounts, soon};
 use super::{Published, janitor};
@@ -169,6 +169,67 @@ fn mount_a_volume_without_content_is_rebuilt_in_place() {
 }
 
 /// csi.md 1.4: what is in use is detached in the end.
+/// csi.md 2.2, 6.3: a healthy volume is published again while the file system hangs on others, because that takes no thread.
+#[test]
+fn mount_a_republish_does_not_wait_for_a_file_system_that_hangs() {
+    in_mount_namespace(|root| async move {
+        let bench = Bench::new(root);
+        bench.publish("u").await.unwrap();
+        let (running, hanging) = std::sync::mpsc::channel();
+        let (releases, calls): (Vec<_>, Vec<_>) = (0..4)
+            .map(|_| {
+                let (release, wait) = std::sync::mpsc::channel::<()>();
+                let (volumes, running) = (bench.volumes.clone(), running.clone());
+                let hang = move || {
+                    running.send(()).unwrap();
+                    wait.recv()
+                };
+                let call = tokio::spawn(async move { volumes.0.blocking.run(hang).await });
+                (release, call)
+            })
+            .unzip();
+        until("the hanging calls", {
+            let hanging = parking_lot::Mutex::new((0, hanging));
+            move || {
+                let mut hanging = hanging.lock();
+                hanging.0 += hanging.1.try_iter().count();
+                hanging.0 == 4
+            }
+        })
+        .await;
+        let again = tokio::time::timeout(Duration::from_secs(10), bench.publish("u"));
+        assert_eq!(again.await.unwrap(), Ok(Published::Again));
+        drop(releases);
+        for call in calls {
+            assert!(call.await.unwrap().unwrap().is_err());
+        }
+    });
+}
+
+/// What is told without a thread is told of the volume's own mount only, and only while it shows something.
+#[test]
+fn mount_a_volume_is_intact_at_once_only_by_its_own_mount_and_content() {
+    in_mount_namespace(|root| async move {
+        let bench = Bench::new(root);
+        bench.publish("u").await.unwrap();
+        let (target, path) = (bench.target("u"), bench.root.target("u"));
+        let id = bench.board.get(&target).unwrap().mount_id.unwrap();
+        let disk = bench.volumes.disk();
+        assert!(disk.is_intact_at_once(&target, id));
+        assert!(!disk.is_intact_at_once(&target, id + 1));
+        assert!(!disk.is_intact_at_once(&bench.target("w"), id));
+        // Another tmpfs upon it.
+        rustix::mount::mount("x", &path, "tmpfs", MountFlags::empty(), None).unwrap();
+        assert!(!disk.is_intact_at_once(&target, id));
+        rustix::mount::unmount(&path, UnmountFlags::empty()).unwrap();
+        assert!(disk.is_intact_at_once(&target, id));
+        break_content(&bench, "u");
+        assert!(!disk.is_intact_at_once(&target, id));
+        rustix::mount::unmount(&path, UnmountFlags::empty()).unwrap();
+        assert!(!disk.is_intact_at_once(&target, id));
+    });
+}
+
 #[test]
 fn mount_unpublish_of_a_volume_in_use_succeeds() {
     in_mount_namespace(|root| async move {
