@@ -164,6 +164,9 @@ pub struct Description {
 }
 
 /// Where the content of volumes comes from.
+///
+/// It is asked on the thread that serves kubelet, within the runtime that [`crate::Plugin::run`] was called in: what takes long to
+/// compute belongs to a task.
 pub trait Backend: Send + Sync + 'static {
     /// What a checked request came down to.
     type Plan: Clone + Send + Sync + 'static;

@@ -1,4 +1,4 @@
-//! File system work off the async workers (csi.md 2.2): a few threads, and a call that hangs blocks nobody else.
+//! File system work off the thread that serves kubelet (csi.md 2.2): a few threads, and a call that hangs blocks nobody else.
 
 use std::time::Duration;
 

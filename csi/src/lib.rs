@@ -5,7 +5,8 @@
 //! How the parts meet: [`Plugin::run`] opens the node's directories, takes over what an earlier process mounted and serves two
 //! sockets. A publish is checked (`publish`), becomes a command to the task of its target (`volumes`), which asks the backend for
 //! content, makes files of it (`layout`) in a tmpfs that nobody sees (`mount`), remembers the volume on disk (`state`) and attaches
-//! it. From then on the task follows the backend's updates until the unpublish.
+//! it. From then on the task follows the backend's updates until the unpublish. All of this takes turns on one thread
+//! (`plugin::thread`), but for calls that block (`blocking`).
 //!
 //! [`directory`] shows the same layout in a directory of the machine, without kubelet.
 

@@ -37,11 +37,13 @@ use crate::volumes::Volumes;
 use crate::volumes::disk::Disk;
 
 mod setup;
+mod thread;
 
 pub(crate) use setup::Swap;
 use setup::{
     check_config, is_shared, keep_out_of_core_dumps, open_disk, parts_elsewhere, swap_is_on,
 };
+use thread::{AtHome, on_own_thread};
 
 /// Largest request, bytes (csi.md 1.2).
 const MAX_MESSAGE: usize = 4 << 20;
@@ -85,6 +87,9 @@ pub enum PluginError {
     /// What is on the node cannot be read.
     #[error("failed to read the volumes of this node")]
     Recover(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The thread that serves kubelet.
+    #[error("failed to start the plugin's thread")]
+    Thread(#[source] std::io::Error),
     /// A socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -223,10 +228,30 @@ impl Plugin {
     /// Takes over the volumes of this node, serves kubelet until `cancel`, then ends in order (csi.md 3.3, 7.6). Sockets, mounts
     /// and state files stay.
     ///
+    /// All of it happens on a thread of its own, where the backend is asked too; what the backend starts belongs to the runtime
+    /// in which this is called.
+    ///
     /// # Errors
     ///
     /// A [`PluginError`] where the node or the settings make serving impossible, or a server ended by itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the plugin, which then ends in order without the caller.
     pub async fn run<B: Backend>(
+        self,
+        backend: B,
+        cancel: CancellationToken,
+    ) -> Result<(), PluginError> {
+        let cancel = cancel.child_token();
+        let _cancel_with_caller = cancel.clone().drop_guard();
+        let backend = AtHome::here(backend);
+        on_own_thread(move || self.run_here(backend, cancel))
+            .await
+            .map_err(PluginError::Thread)?
+    }
+
+    async fn run_here<B: Backend>(
         self,
         backend: B,
         cancel: CancellationToken,

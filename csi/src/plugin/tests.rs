@@ -10,7 +10,7 @@ use tonic::Code;
 use super::rig::{Running, connect};
 use super::{check_config, parts_elsewhere};
 use crate::config::Config;
-use crate::testing::in_mount_namespace;
+use crate::testing::{in_mount_namespace, until};
 
 #[test]
 fn mount_kubelet_registers_publishes_and_unpublishes() {
@@ -246,4 +246,20 @@ fn settings_out_of_range_are_refused() {
         change(&mut config);
         assert!(check_config(&config).is_err(), "line {index}");
     }
+}
+
+/// The thread of the plugin does not outlive whoever runs the plugin.
+#[test]
+fn a_plugin_that_is_dropped_ends() {
+    in_mount_namespace(|root| async move {
+        let running = Running::start(root).await;
+        running.publish(running.request("u")).await.unwrap();
+        running.task.abort();
+        let socket = running.config.csi_socket();
+        until("the end of the server", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_err()
+        })
+        .await;
+        assert!(running.root.target("u").join("password").exists());
+    });
 }
