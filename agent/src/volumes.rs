@@ -16,6 +16,9 @@
 //! one of them does, and some seconds longer. The watch of the object, which holds no secret, outlives it by minutes. kubelet's
 //! calls never fetch: they wait for the refresher.
 //!
+//! After a restart the content of mounted volumes is in their own mounts only; where a pod may start with it, it is read there
+//! (`recall`).
+//!
 //! Where generators fill an ExternalSecret, each node has values made for itself, and revoked (`generated`).
 //!
 //! RBAC of the node role: `list`, `watch` on ExternalSecrets (watched by name, only those in use), the same on stores, generators and namespaces, `create` and `patch`
@@ -31,6 +34,7 @@ mod hear;
 mod metrics;
 pub mod namespaces;
 pub mod objects;
+mod recall;
 mod refresher;
 mod registry;
 mod resolve;
@@ -46,8 +50,8 @@ use kube::Client;
 use kube::core::Selector;
 use kube::runtime::events::Recorder;
 use latchkey_csi::backend::{
-    Backend, Description, Failure, FailureClass, FileSet, Refusal, ServiceAccountTokens, Update,
-    VolumeRequest, VolumeSettings,
+    Backend, Description, Failure, FailureClass, FileSet, Refusal, ServiceAccountTokens, Shown,
+    Update, VolumeRequest, VolumeSettings,
 };
 use latchkey_engine::source::Source;
 use latchkey_engine::template::Renderer;
@@ -259,6 +263,8 @@ impl<S: Source + 'static> Volumes<S> {
         let mut lease = self.registry.acquire(&plan.key_as(scope), plan.refresh);
         let mut state = lease.state();
         let mut _demand = lease.demand();
+        // The object of which mounted volumes were asked already.
+        let mut asked = None;
         loop {
             let snapshot = state.borrow_and_update().clone().seen_by(plan);
             if let Some(wanted) = snapshot.wanted(scope) {
@@ -267,6 +273,15 @@ impl<S: Source + 'static> Volumes<S> {
                 lease = self.registry.acquire(&plan.key_as(scope), plan.refresh);
                 state = lease.state();
                 _demand = lease.demand();
+                asked = None;
+                continue;
+            }
+            let lacking = snapshot.lacks_cached(plan);
+            if let Some(seen) = lacking.filter(|seen| asked.as_ref() != Some(&seen.revision)) {
+                asked = Some(Arc::clone(&seen.revision));
+                // While it is fetched, so that it is there by the deadline.
+                let asking = recall::recall(&self.registry, &lease, seen, plan);
+                let _ = tokio::time::timeout_at(deadline, asking).await;
                 continue;
             }
             match snapshot.verdict(plan, times, Instant::now()) {
@@ -279,7 +294,7 @@ impl<S: Source + 'static> Volumes<S> {
                     if content.fetched < since {
                         self.config.metrics.saved(Saved::Source);
                     }
-                    return files::lay_out(&content.data, &plan.layout)
+                    return files::show(&content, &plan.layout)
                         .map_err(|misfit| follow::misfit_failure(plan, &misfit));
                 }
                 Verdict::ServeNothing => return Ok(FileSet::default()),
@@ -402,6 +417,11 @@ impl<S: Source + 'static> Backend for Volumes<S> {
         )
     }
 
+    fn resume(&self, plan: &Plan, shown: Shown) -> BoxStream<'static, Update> {
+        self.registry.adopted.keep(plan, shown);
+        self.subscribe(plan)
+    }
+
     fn describe(&self, plan: &Plan) -> Description {
         let entry = self.registry.entries_of(plan).into_iter().next();
         let due = entry.as_ref().and_then(|entry| entry.due());
@@ -427,6 +447,7 @@ impl<S: Source + 'static> Backend for Volumes<S> {
 
     fn released(&self, plan: &Plan) {
         self.pods().release(&plan.volume());
+        self.registry.adopted.release(plan);
     }
 }
 

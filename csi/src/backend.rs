@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use latchkey_secret::SecretValue;
 use tokio::time::Instant;
@@ -82,7 +84,26 @@ pub struct File {
 pub struct FileSet {
     /// All files, in any order.
     pub files: Vec<File>,
+    /// What the backend knows this content by, nothing secret: the volume's state file keeps it, and a later process hands it
+    /// back as it is ([`Shown`]). `None` for content that the backend never wants back.
+    pub revision: Option<Arc<str>>,
+    /// How long ago the backend got it. Zero if it did at this moment.
+    pub age: Duration,
 }
+
+/// What a mounted volume shows that an earlier process filled: by its revision, and read back only if the backend asks
+/// (csi.md 6.5). Cheap to clone.
+#[derive(Clone)]
+pub struct Shown {
+    /// [`FileSet::revision`] of the content.
+    pub revision: String,
+    /// When the earlier process last knew the content to be current.
+    pub last_success: Instant,
+    read: Arc<Read>,
+}
+
+/// Reads the files of a volume.
+type Read = dyn Fn() -> BoxFuture<'static, Option<Vec<File>>> + Send + Sync;
 
 /// One message of [`Backend::subscribe`].
 #[derive(Clone, Debug)]
@@ -163,6 +184,39 @@ pub struct Description {
     pub trouble: Option<String>,
 }
 
+// === impl Shown ===
+
+impl Shown {
+    /// Content that `read` gives back.
+    pub fn new(
+        revision: String,
+        last_success: Instant,
+        read: impl Fn() -> BoxFuture<'static, Option<Vec<File>>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            revision,
+            last_success,
+            read: Arc::new(read),
+        }
+    }
+
+    /// Reads the files back from the volume's own mount; `None` if it shows something else by now, is gone, holds more than a
+    /// volume may, or cannot be read.
+    pub async fn read(&self) -> Option<Vec<File>> {
+        (self.read)().await
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Shown")
+            .field("revision", &self.revision)
+            .field("last_success", &self.last_success)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where the content of volumes comes from.
 ///
 /// It is asked on the thread that serves kubelet, within the runtime that [`crate::Plugin::run`] was called in: what takes long to
@@ -209,6 +263,12 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// Called after each successful publish, and at start for volumes that an earlier process mounted.
     fn subscribe(&self, plan: &Self::Plan) -> BoxStream<'static, Update>;
+
+    /// [`Backend::subscribe`] for a volume that an earlier process mounted and whose content has a revision.
+    fn resume(&self, plan: &Self::Plan, shown: Shown) -> BoxStream<'static, Update> {
+        drop(shown);
+        self.subscribe(plan)
+    }
 
     /// kubelet published the mounted volume again: a good moment to refresh what is overdue. Must return at once.
     fn republished(&self, plan: &Self::Plan) {

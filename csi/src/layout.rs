@@ -280,6 +280,7 @@ mod tests {
         };
         FileSet {
             files: files.iter().map(file).collect(),
+            ..FileSet::default()
         }
     }
 

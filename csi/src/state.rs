@@ -38,6 +38,9 @@ pub(crate) struct VolumeState {
     pub(crate) generation: String,
     /// RFC 3339.
     pub(crate) last_success: jiff::Timestamp,
+    /// The backend's own, of `generation`; absent in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<String>,
 }
 
 impl VolumeState {
@@ -48,6 +51,7 @@ impl VolumeState {
         context: Option<String>,
         boot_id: String,
         last_success: jiff::Timestamp,
+        revision: Option<String>,
     ) -> Self {
         let VolumeRequest {
             volume_id,
@@ -71,6 +75,7 @@ impl VolumeState {
             boot_id,
             generation: String::new(),
             last_success,
+            revision,
         }
     }
 
@@ -280,6 +285,7 @@ mod tests {
             None,
             "boot".to_owned(),
             jiff::Timestamp::UNIX_EPOCH,
+            Some("revision".to_owned()),
         );
         Bench {
             directory,
@@ -364,5 +370,17 @@ mod tests {
         state["added"] = true.into();
         std::fs::write(&file, serde_json::to_vec(&state).unwrap()).unwrap();
         assert_eq!(bench.store.load(&bench.roots).unwrap().len(), 1);
+    }
+
+    /// csi.md 7.6: N-1 to N. The version before wrote no revision.
+    #[test]
+    fn a_file_without_revision_is_read() {
+        let mut bench = bench();
+        bench.state.revision = None;
+        bench.store.save(&bench.state).unwrap();
+        let text = std::fs::read_to_string(files(&bench).remove(0)).unwrap();
+        assert!(!text.contains("revision"), "{text}");
+        let loaded = bench.store.load(&bench.roots).unwrap();
+        assert_eq!(loaded, [(bench.target.clone(), bench.state.clone())]);
     }
 }

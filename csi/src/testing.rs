@@ -15,7 +15,7 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use crate::backend::{
     Backend, Description, Failure, FailureClass, File, FileSet, Refusal, ServiceAccountTokens,
-    Update, VolumeRequest, VolumeSettings,
+    Shown, Update, VolumeRequest, VolumeSettings,
 };
 
 /// Runs an async test as root in a mount namespace of its own. Without root it fails: a skipped test would read as passed.
@@ -130,6 +130,7 @@ struct ScriptState {
     panics: AtomicUsize,
     settings: Mutex<VolumeSettings>,
     tokens: Mutex<Vec<ServiceAccountTokens>>,
+    resumed: Mutex<Vec<Shown>>,
 }
 
 pub(crate) fn files(files: &[(&str, &str)]) -> FileSet {
@@ -140,6 +141,7 @@ pub(crate) fn files(files: &[(&str, &str)]) -> FileSet {
     };
     FileSet {
         files: files.iter().map(file).collect(),
+        ..FileSet::default()
     }
 }
 
@@ -156,6 +158,7 @@ impl Script {
             panics: AtomicUsize::new(0),
             settings: Mutex::default(),
             tokens: Mutex::default(),
+            resumed: Mutex::default(),
         }))
     }
 
@@ -198,6 +201,11 @@ impl Script {
     /// All tokens that were handed over.
     pub(crate) fn tokens(&self) -> Vec<ServiceAccountTokens> {
         self.0.tokens.lock().clone()
+    }
+
+    /// What volumes show that an earlier process mounted, as far as it was handed over since this was asked last.
+    pub(crate) fn take_resumed(&self) -> Vec<Shown> {
+        std::mem::take(&mut self.0.resumed.lock())
     }
 
     /// The next so many first fetches panic.
@@ -249,6 +257,11 @@ impl Backend for Script {
         BroadcastStream::new(self.0.updates.subscribe())
             .filter_map(|update| async { update.ok() })
             .boxed()
+    }
+
+    fn resume(&self, (): &(), shown: Shown) -> BoxStream<'static, Update> {
+        self.0.resumed.lock().push(shown);
+        self.subscribe(&())
     }
 
     fn describe(&self, (): &()) -> Description {

@@ -5,6 +5,7 @@ use latchkey_secret::SecretData;
 
 use super::attributes::items::{check_collisions, check_path};
 use super::attributes::{Layout, quoted};
+use super::state::Content;
 
 /// Why data and layout do not fit. Someone must change the ExternalSecret or the pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,12 +32,27 @@ pub(super) enum Misfit {
     },
 }
 
+/// The files of a volume with `layout` that shows `content`, and what the volume is to remember of it.
+///
+/// # Errors
+///
+/// As for [`lay_out`].
+pub(super) fn show(content: &Content, layout: &Layout) -> Result<FileSet, Misfit> {
+    // Items hide keys and rename them: such files do not tell what the data was.
+    let revision = content.identity.clone();
+    Ok(FileSet {
+        revision: revision.filter(|_| layout.items.is_none()),
+        age: content.fetched.elapsed(),
+        ..lay_out(&content.data, layout)?
+    })
+}
+
 /// The files of a volume with `layout` that shows `data`. Values are shared, not copied.
 ///
 /// # Errors
 ///
 /// A [`Misfit`] for the first key, in the order of the list or of the keys, that cannot be shown.
-pub(super) fn lay_out(data: &SecretData, layout: &Layout) -> Result<FileSet, Misfit> {
+fn lay_out(data: &SecretData, layout: &Layout) -> Result<FileSet, Misfit> {
     let mut files = Vec::new();
     match &layout.items {
         Some(items) => {
@@ -72,7 +88,10 @@ pub(super) fn lay_out(data: &SecretData, layout: &Layout) -> Result<FileSet, Mis
                 .map_err(|rule| Misfit::Collision { rule })?;
         }
     }
-    Ok(FileSet { files })
+    Ok(FileSet {
+        files,
+        ..FileSet::default()
+    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::attributes::Plan;
 use super::events::{Events, Reason};
 use super::failure::{Failed, Patience};
-use super::files::lay_out;
+use super::files;
 use super::registry::{Lease, Registry};
 use super::state::{Content, Known, Seen, Snapshot};
 
@@ -132,17 +132,15 @@ impl<S: Source + 'static> Follower<S> {
                 // The volume has no files because there is no object, which is all right with it.
                 return None;
             }
-            let age = snapshot
-                .content
-                .as_ref()
-                .map(|content| content.fetched.elapsed());
+            let kept = snapshot.content.as_ref().or(snapshot.recalled.as_ref());
+            let age = kept.map(|content| content.fetched.elapsed());
             return Some(self.stale(&trouble.failed, age, trouble.trigger));
         }
         None
     }
 
     fn show(&mut self, content: &Arc<Content>) -> Update {
-        match lay_out(&content.data, &self.plan.layout) {
+        match files::show(content, &self.plan.layout) {
             Ok(files) => {
                 if std::mem::replace(&mut self.is_stale, false) {
                     let text = format!("files of {} are current again", self.plan.key);

@@ -26,6 +26,7 @@ use super::attributes::{ContentKey, Refresh, Subject};
 use super::failure::{Failed, Patience};
 use super::generated::owner_of;
 use super::objects::{ObjectKey, Sight};
+use super::recall;
 use super::registry::{Entry, Registry};
 use super::resolve::{self, Fetched};
 use super::schedule::{hold_after, pause_after, renewal};
@@ -194,7 +195,7 @@ impl<S: Source + 'static> Refresher<S> {
         }
         (self.due, self.paced) = (None, None);
         self.entry.state.send_modify(|state| {
-            (state.content, state.partial) = (None, None);
+            (state.content, state.partial, state.recalled) = (None, None, None);
         });
         debug!(object = %self.entry.key, "no volume uses it any more: its content is gone, its watch goes on for a while");
         true
@@ -276,7 +277,7 @@ impl<S: Source + 'static> Refresher<S> {
         };
         self.entry
             .state
-            .send_modify(|state| state.known = Known::Present(seen));
+            .send_modify(|state| (state.known, state.recalled) = (Known::Present(seen), None));
         self.make_haste();
         self.hurry();
     }
@@ -296,7 +297,7 @@ impl<S: Source + 'static> Refresher<S> {
             serial: self.serial,
         };
         self.entry.state.send_modify(|state| {
-            state.known = known;
+            (state.known, state.recalled) = (known, None);
             state.trouble = Some(Arc::new(trouble));
         });
     }
@@ -409,8 +410,12 @@ impl<S: Source + 'static> Refresher<S> {
                 standing,
                 made,
             }) => {
+                let whole = standing.as_ref().filter(|_| missing.is_none());
+                let identity = whole
+                    .map(|standing| recall::identity(&self.entry.key, &revision, standing).into());
                 let content = Arc::new(Content {
                     data,
+                    identity,
                     standing,
                     revision,
                     trigger,
@@ -448,7 +453,7 @@ impl<S: Source + 'static> Refresher<S> {
         self.failures = 0;
         self.entry.state.send_modify(|state| {
             state.content = Some(content);
-            state.partial = None;
+            (state.partial, state.recalled) = (None, None);
             // Trouble with the object itself outlives a fetch that began before it.
             if state.seen().is_some() {
                 state.trouble = None;

@@ -17,6 +17,7 @@ use tracing::error;
 
 use super::attributes::{ContentKey, Plan, Refresh};
 use super::objects::Objects;
+use super::recall::Adopted;
 use super::resolve::Resolver;
 use super::schedule::Clock;
 use super::state::{Content, Snapshot};
@@ -71,6 +72,7 @@ pub(super) struct Registry<S> {
     pub(super) objects: Arc<dyn Objects>,
     pub(super) clock: Clock,
     pub(super) lives: Lives,
+    pub(super) adopted: Adopted,
     /// A number in 0..1 for each decision that needs one.
     pub(super) jitter: fn() -> f64,
     mount_lane: Semaphore,
@@ -215,6 +217,7 @@ impl<S: Source + 'static> Registry<S> {
             objects,
             clock,
             lives,
+            adopted: Adopted::default(),
             jitter,
             mount_lane: Semaphore::new(MOUNT_LANE),
             refresh_lane: Semaphore::new(REFRESH_LANE),
@@ -361,10 +364,26 @@ impl<S: Source + 'static> Lease<S> {
 
     /// Shows `content` to no other pod: what it rests on changed. A mount that waits has it fetched anew.
     pub(super) fn doubt(&self, content: &Content) {
-        self.entry
-            .state
-            .send_modify(|state| state.doubted = state.doubted.max(content.serial));
+        self.entry.state.send_modify(|state| {
+            state.doubted = state.doubted.max(content.serial);
+            state.recalled = None;
+        });
         self.entry.wake.notify_one();
+    }
+
+    /// Whether [`Self::recalled`] was called since content was fetched last.
+    pub(super) fn has_recalled(&self) -> bool {
+        self.entry.state.borrow().recalled.is_some()
+    }
+
+    /// Keeps what a mounted volume shows, unless something better came meanwhile.
+    pub(super) fn recalled(&self, content: Content) {
+        self.entry.state.send_modify(|state| {
+            let is_current = state.seen().map(|seen| &seen.revision) == Some(&content.revision);
+            if is_current && state.content.is_none() {
+                state.recalled = Some(Arc::new(content));
+            }
+        });
     }
 
     /// Asks for current content until the demand is dropped.

@@ -26,9 +26,9 @@ const MAX_STORES: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Revision {
     pub(super) uid: String,
-    generation: Option<i64>,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
+    pub(super) generation: Option<i64>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 /// An object as seen last.
@@ -55,6 +55,9 @@ pub(super) enum Known {
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) data: SecretData,
+    /// What it is known by in the state of volumes ([`super::recall::identity`]); `None` for content that is not whole or not to be
+    /// kept for others.
+    pub(super) identity: Option<Arc<str>>,
     /// The stores that it came from; `None` if they are not known.
     pub(super) standing: Option<Standing>,
     pub(super) revision: Arc<Revision>,
@@ -92,6 +95,8 @@ pub(super) struct Snapshot {
     /// What the latest fetch found, if the provider did not have all of it: newer than `content`, and for volumes that can do with
     /// less. The trouble of the same serial says what is missing.
     pub(super) partial: Option<Arc<Content>>,
+    /// What a volume of an earlier process showed when a pod asked that may start with it; gone as soon as content is fetched.
+    pub(super) recalled: Option<Arc<Content>>,
     pub(super) trouble: Option<Arc<Trouble>>,
     /// Content up to this serial rests on stores that are not what they were: it is shown to nobody any more (SB-26).
     pub(super) doubted: u64,
@@ -202,6 +207,7 @@ impl Snapshot {
             known: Known::Unknown(None),
             content: None,
             partial: None,
+            recalled: None,
             trouble: None,
             doubted: 0,
         }
@@ -232,10 +238,18 @@ impl Snapshot {
         let StartPolicy::AllowCached { max_staleness } = plan.start else {
             return None;
         };
-        self.content
-            .as_ref()
-            .filter(|content| content.revision == seen.revision && content.serial > self.doubted)
+        let kept = self.content.as_ref();
+        kept.filter(|content| content.serial > self.doubted)
+            .or(self.recalled.as_ref())
+            .filter(|content| content.revision == seen.revision)
             .filter(|content| now.saturating_duration_since(content.fetched) <= max_staleness)
+    }
+
+    /// The object, if the mount of `plan` may start with older content and there is none in memory.
+    pub(super) fn lacks_cached(&self, plan: &Plan) -> Option<&Seen> {
+        let is_allowed = plan.start != StartPolicy::RequireFresh;
+        let has_none = self.content.is_none() && self.recalled.is_none();
+        self.seen().filter(|_| is_allowed && has_none)
     }
 
     /// As whom content is to be asked for, if `scope` is too wide.

@@ -36,6 +36,7 @@ mod namespaces;
 mod operations;
 mod optional;
 mod panics;
+mod recall;
 mod shared_reads;
 mod standing;
 mod templates;

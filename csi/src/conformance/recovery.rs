@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::mount::UnmountFlags;
 
-use crate::backend::{Trigger, Update};
+use crate::backend::{FileSet, Shown, Trigger, Update};
 use crate::board::VolumeHealth;
 use crate::config::Config;
 use crate::events::Event;
@@ -132,6 +132,138 @@ fn state_without_mount() {
         assert!(!lost(&bench));
         assert_eq!((bench.health("u"), bench.states()), (None, 0));
         assert_eq!(bench.publish("u").await, Ok(Published::First));
+        bench.unpublish("u").await.unwrap();
+        bench.assert_nothing_left("u");
+    });
+}
+
+/// `pairs` known as `revision`, an hour old.
+fn known(pairs: &[(&str, &str)], revision: &str) -> FileSet {
+    FileSet {
+        revision: Some(revision.into()),
+        age: Duration::from_secs(3600),
+        ..files(pairs)
+    }
+}
+
+/// What is handed over for the one volume, and its files.
+async fn read_back(bench: &Bench) -> Option<(Shown, Option<String>)> {
+    let shown = bench.script.take_resumed().pop()?;
+    let files = shown.read().await.map(|files| {
+        let text = |file: &crate::backend::File| {
+            let content = String::from_utf8(file.content.expose().to_vec()).unwrap();
+            format!("{}={content}", file.path)
+        };
+        files.iter().map(text).collect::<Vec<_>>().join(",")
+    });
+    Some((shown, files))
+}
+
+fn edit_state(bench: &Bench, edit: impl FnOnce(&mut serde_json::Value)) {
+    let file = state_files(bench).remove(0);
+    let mut state = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    edit(&mut state);
+    std::fs::write(&file, serde_json::to_vec(&state).unwrap()).unwrap();
+}
+
+/// csi.md 6.5, 9.1: the backend is given back what it knew the content by and when it was current, and reads the files where they are
+/// shown; nothing of them is in the state.
+#[test]
+fn content_of_an_adopted_volume_is_read_back_when_the_backend_asks() {
+    in_mount_namespace(|root| async move {
+        let mut bench = Bench::new(root);
+        let content = [("conf/key", "canary"), ("empty", ""), ("tls.crt", "cert-1")];
+        bench.script.answer(Ok(known(&content, "r1")));
+        bench.publish("u").await.unwrap();
+        let state = std::fs::read_to_string(&state_files(&bench)[0]).unwrap();
+        assert!(state.contains("\"revision\":\"r1\""), "{state}");
+        assert!(!state.contains("canary"), "{state}");
+        for _ in 0..2 {
+            bench.restart().await;
+            let (shown, files) = read_back(&bench).await.unwrap();
+            assert_eq!(shown.revision, "r1");
+            let age = shown.last_success.elapsed().as_secs();
+            assert!((3600..3700).contains(&age), "{age}");
+            assert_eq!(
+                files.as_deref(),
+                Some("conf/key=canary,empty=,tls.crt=cert-1")
+            );
+            assert!(!format!("{shown:?}").contains("canary"));
+        }
+        let status = bench.board.get(&bench.target("u")).unwrap();
+        assert!(status.last_success.unwrap().elapsed() >= Duration::from_secs(3600));
+
+        // More than a volume may hold now.
+        bench.config.max_volume_bytes = 11;
+        bench.restart().await;
+        assert_eq!(read_back(&bench).await.unwrap().1, None);
+        bench.config.max_volume_bytes = 12;
+        bench.restart().await;
+        let (earlier, files) = read_back(&bench).await.unwrap();
+        assert!(files.is_some());
+
+        // Equal content that is known by something else is a matter of the state alone.
+        let update = |set| bench.script.update(Update::Content(set, Trigger::Change));
+        update(known(&content, "r2"));
+        let saved = |text: &str| {
+            let state = std::fs::read_to_string(&state_files(&bench)[0]).unwrap();
+            state.contains(text)
+        };
+        until("the note", || saved("\"revision\":\"r2\"")).await;
+        assert!(earlier.read().await.is_some());
+        update(known(&[("tls.crt", "cert-2")], "r3"));
+        until("the note", || saved("\"revision\":\"r3\"")).await;
+        assert!(earlier.read().await.is_none(), "it shows something else");
+        bench.restart().await;
+        let (shown, files) = read_back(&bench).await.unwrap();
+        assert_eq!(
+            (shown.revision.as_str(), files.as_deref()),
+            ("r3", Some("tls.crt=cert-2"))
+        );
+        bench.unpublish("u").await.unwrap();
+        assert!(shown.read().await.is_none(), "it is gone");
+        bench.assert_nothing_left("u");
+    });
+}
+
+/// What the state does not speak of for sure is not handed over; the volume is adopted all the same.
+#[test]
+fn content_that_the_state_does_not_know_is_not_read_back() {
+    in_mount_namespace(|root| async move {
+        let mut bench = Bench::new(root);
+        bench.script.answer(Ok(known(&[("key", "1")], "r1")));
+        bench.publish("u").await.unwrap();
+        let edits: [fn(&mut serde_json::Value); 3] = [
+            // Of the version before this.
+            |state| drop(state.as_object_mut().unwrap().remove("revision")),
+            // Killed between the switch and the note.
+            |state| state["generation"] = "..2026_11_22_04_30_00.0123456789".into(),
+            // A clock that was set back.
+            |state| {
+                let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+                state["lastSuccess"] = later.to_string().into();
+            },
+        ];
+        let before = std::fs::read(&state_files(&bench)[0]).unwrap();
+        for (index, edit) in edits.into_iter().enumerate() {
+            edit_state(&bench, edit);
+            bench.restart().await;
+            assert!(read_back(&bench).await.is_none(), "{index}");
+            assert_eq!(bench.publish("u").await, Ok(Published::Again));
+            std::fs::write(&state_files(&bench)[0], &before).unwrap();
+        }
+        bench.restart().await;
+        assert!(read_back(&bench).await.is_some());
+        // The next content is noted, whether it is written or not.
+        edit_state(&bench, edits[0]);
+        bench.restart().await;
+        let update = Update::Content(known(&[("key", "1")], "r1"), Trigger::Interval);
+        bench.script.update(update);
+        until("the note", || {
+            let state = std::fs::read_to_string(&state_files(&bench)[0]).unwrap();
+            state.contains("\"revision\":\"r1\"")
+        })
+        .await;
         bench.unpublish("u").await.unwrap();
         bench.assert_nothing_left("u");
     });

@@ -12,6 +12,7 @@ fn files(pairs: &[(&str, &str)]) -> FileSet {
     };
     FileSet {
         files: pairs.iter().map(file).collect(),
+        ..FileSet::default()
     }
 }
 

@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use latchkey_secret::SecretValue;
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::{Layout, Ownership, hash_file};
+use crate::backend::File;
 use crate::digest::{Digest, Hasher, hex};
 use crate::step;
 
@@ -155,6 +157,35 @@ pub(crate) fn read_digest(root: BorrowedFd<'_>) -> Result<Option<Digest>> {
             .step(|| format!("read {path:?}"))?;
     }
     Ok(Some(hasher.finish()))
+}
+
+/// The files of `generation`, which must be the visible one, in the order of their paths. `limit` is the most bytes that they may
+/// have together: more than that is refused before it is read.
+pub(crate) fn read_files(root: BorrowedFd<'_>, generation: &str, limit: u64) -> Result<Vec<File>> {
+    let current = current_generation(root).step(|| "read the link ..data".to_owned())?;
+    if current.as_deref() != Some(generation) {
+        return Err(Errno::STALE).step(|| format!("find generation {generation}"));
+    }
+    let directory =
+        open_directory(root, generation).step(|| format!("open generation {generation}"))?;
+    let mut paths = Vec::new();
+    list_files(directory.as_fd(), "", 0, &mut paths)
+        .step(|| format!("list generation {generation}"))?;
+    paths.sort_unstable();
+    let mut left = limit;
+    let mut files = Vec::new();
+    for path in paths {
+        let mut content = zeroize_buffer();
+        let stat = read_one(directory.as_fd(), &path, left, &mut content)
+            .step(|| format!("read {path:?}"))?;
+        left -= u64::try_from(content.len()).unwrap_or(left).min(left);
+        files.push(File {
+            path,
+            mode: Some(stat.st_mode & 0o777),
+            content: SecretValue::new(std::mem::take(&mut *content)),
+        });
+    }
+    Ok(files)
 }
 
 // === writing ===
@@ -303,22 +334,7 @@ fn hash_one(
     content: &mut zeroize::Zeroizing<Vec<u8>>,
     hasher: &mut Hasher,
 ) -> rustix::io::Result<()> {
-    let file = rustix::fs::openat2(
-        base,
-        path,
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-        RESOLVE,
-    )?;
-    let stat = rustix::fs::fstat(&file)?;
-    content.clear();
-    let size = usize::try_from(stat.st_size).map_err(|_| Errno::FBIG)?;
-    // Reserved at once: a vector that grows leaves copies behind that nobody wipes.
-    content.reserve(size + 1);
-    std::fs::File::from(file)
-        .take(u64::try_from(size).unwrap_or(u64::MAX))
-        .read_to_end(content)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let stat = read_one(base, path, u64::MAX, content)?;
     hash_file(
         hasher,
         path,
@@ -328,6 +344,34 @@ fn hash_one(
         content,
     );
     Ok(())
+}
+
+/// Reads a regular file of at most `limit` bytes, and what is known of it.
+fn read_one(
+    base: BorrowedFd<'_>,
+    path: &str,
+    limit: u64,
+    content: &mut zeroize::Zeroizing<Vec<u8>>,
+) -> rustix::io::Result<Stat> {
+    // Opening a pipe that somebody planted must not wait for its other end.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(base, path, flags, Mode::empty(), RESOLVE)?;
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Errno::INVAL);
+    }
+    if u64::try_from(stat.st_size).is_ok_and(|size| size > limit) {
+        return Err(Errno::FBIG);
+    }
+    content.clear();
+    let size = usize::try_from(stat.st_size).map_err(|_| Errno::FBIG)?;
+    // Reserved at once: a vector that grows leaves copies behind that nobody wipes.
+    content.reserve(size + 1);
+    std::fs::File::from(file)
+        .take(u64::try_from(size).unwrap_or(u64::MAX))
+        .read_to_end(content)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(stat)
 }
 
 fn zeroize_buffer() -> zeroize::Zeroizing<Vec<u8>> {

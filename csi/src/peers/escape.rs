@@ -79,7 +79,7 @@ proptest! {
         let root = rustix::fs::open(&volume, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         for chosen in names.iter().map(std::slice::from_ref).chain([&names[..]]) {
             let set = chosen.iter().map(|name| File { path: name.clone(), mode: None, content: "evil".to_owned().into() });
-            let set = FileSet { files: set.collect() };
+            let set = FileSet { files: set.collect(), ..FileSet::default() };
             let Ok(layout) = Layout::try_new(set, ownership(), 1 << 20) else { continue };
             writer::write(root.as_fd(), &layout).unwrap();
             writer::sweep(root.as_fd()).unwrap();

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use tokio_util::context::TokioContext;
 
 use crate::backend::{
-    Backend, Description, Failure, FileSet, Refusal, ServiceAccountTokens, Update, VolumeRequest,
-    VolumeSettings,
+    Backend, Description, Failure, FileSet, Refusal, ServiceAccountTokens, Shown, Update,
+    VolumeRequest, VolumeSettings,
 };
 
 /// Runs what `start` makes to its end, on a thread and in a runtime of its own. A panic there is one here.
@@ -74,6 +74,21 @@ impl<B> AtHome<B> {
             home: Handle::current(),
         }
     }
+
+    /// Asks for updates at home, and has them made there.
+    fn follow(
+        &self,
+        ask: impl FnOnce(&B) -> BoxStream<'static, Update>,
+    ) -> BoxStream<'static, Update> {
+        let home = self.home.clone();
+        let _home = self.home.enter();
+        let mut updates = ask(&self.backend);
+        stream::poll_fn(move |context| {
+            let _home = home.enter();
+            updates.poll_next_unpin(context)
+        })
+        .boxed()
+    }
 }
 
 impl<B: Backend> Backend for AtHome<B> {
@@ -102,14 +117,11 @@ impl<B: Backend> Backend for AtHome<B> {
     }
 
     fn subscribe(&self, plan: &B::Plan) -> BoxStream<'static, Update> {
-        let home = self.home.clone();
-        let _home = self.home.enter();
-        let mut updates = self.backend.subscribe(plan);
-        stream::poll_fn(move |context| {
-            let _home = home.enter();
-            updates.poll_next_unpin(context)
-        })
-        .boxed()
+        self.follow(|backend| backend.subscribe(plan))
+    }
+
+    fn resume(&self, plan: &B::Plan, shown: Shown) -> BoxStream<'static, Update> {
+        self.follow(|backend| backend.resume(plan, shown))
     }
 
     fn republished(&self, plan: &B::Plan) {
@@ -133,15 +145,16 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use futures::StreamExt;
     use futures::stream::{self, BoxStream};
+    use futures::{FutureExt, StreamExt};
     use parking_lot::Mutex;
     use tokio::runtime::{Handle, RuntimeFlavor};
     use tokio::time::Instant;
 
     use super::{AtHome, on_own_thread};
     use crate::backend::{
-        Backend, Failure, FileSet, Refusal, ServiceAccountTokens, Trigger, Update, VolumeRequest,
+        Backend, Failure, FileSet, Refusal, ServiceAccountTokens, Shown, Trigger, Update,
+        VolumeRequest,
     };
 
     /// Notes in which kind of runtime, and on which thread, it is asked.
@@ -187,6 +200,11 @@ mod tests {
             .boxed()
         }
 
+        fn resume(&self, (): &(), _: Shown) -> BoxStream<'static, Update> {
+            self.note("resume");
+            self.subscribe(&())
+        }
+
         fn republished(&self, (): &()) {
             self.note("republished");
         }
@@ -205,13 +223,17 @@ mod tests {
             backend.first(&(), Instant::now()).await.unwrap();
             let updates = backend.subscribe(&()).collect::<Vec<_>>().await;
             assert_eq!(updates.len(), 1);
+            let read = || futures::future::ready(None).boxed();
+            let shown = Shown::new(String::new(), Instant::now(), read);
+            let updates = backend.resume(&(), shown).collect::<Vec<_>>().await;
+            assert_eq!(updates.len(), 1);
             backend.republished(&());
             backend.released(&());
             Handle::current().runtime_flavor()
         });
         assert_eq!(own.await.unwrap(), RuntimeFlavor::CurrentThread);
         let asked = asked.0.lock().clone();
-        assert_eq!(asked.len(), 8, "{asked:?}");
+        assert_eq!(asked.len(), 9, "{asked:?}");
         for (what, (shared, csi)) in asked {
             assert_eq!((shared, csi), (true, what != "a task"), "{what}");
         }

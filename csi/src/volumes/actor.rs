@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::disk::{Detached, Disk, DiskError};
 use super::{Command, Inner, Publish, Running};
-use crate::backend::{Backend, Failure, Update, VolumeRequest};
+use crate::backend::{Backend, Failure, FileSet, Update, VolumeRequest};
 use crate::blocking::BlockingError;
 use crate::digest::Digest;
 use crate::error::{NodeError, chain};
@@ -58,6 +58,25 @@ impl<P> Spec<P> {
     }
 }
 
+/// What is known of content besides its files.
+#[derive(Clone)]
+pub(super) struct Note {
+    /// The backend's own; `None` if it has none, or if it is not known.
+    pub(super) revision: Option<Arc<str>>,
+    /// When it was last known to be current.
+    pub(super) last_success: Instant,
+}
+
+impl Note {
+    fn of(set: &FileSet) -> Self {
+        let now = Instant::now();
+        Self {
+            revision: set.revision.clone(),
+            last_success: now.checked_sub(set.age).unwrap_or(now),
+        }
+    }
+}
+
 /// A volume that is mounted.
 pub(super) struct Mounted<P> {
     pub(super) spec: Spec<P>,
@@ -70,9 +89,9 @@ pub(super) struct Mounted<P> {
     /// When a sweep that failed is tried again. Updates do not wait for it.
     pub(super) retry_at: Option<Instant>,
     pub(super) stale: bool,
-    pub(super) last_success: Instant,
-    /// The last success that the state file knows.
-    pub(super) saved_success: Instant,
+    pub(super) note: Note,
+    /// What of it the state file knows.
+    pub(super) saved: Note,
 }
 
 /// What is known about the target.
@@ -280,15 +299,17 @@ impl<B: Backend> Actor<B> {
         NodeError::Filesystem(text)
     }
 
-    fn state_of(&self, spec: &Spec<B::Plan>) -> VolumeState {
+    fn state_of(&self, spec: &Spec<B::Plan>, note: &Note) -> VolumeState {
         let now = jiff::Timestamp::now();
+        let last_success = now.saturating_sub(note.last_success.elapsed());
         VolumeState::new(
             &self.target,
             &spec.request,
             spec.gid,
             spec.context.clone(),
             self.inner.boot_id.clone(),
-            now,
+            last_success.unwrap_or(now),
+            note.revision.as_deref().map(str::to_owned),
         )
     }
 }

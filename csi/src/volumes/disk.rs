@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
+use crate::backend::File;
 use crate::digest::Digest;
 use crate::layout::Layout;
 use crate::layout::writer::{self, WriteError};
@@ -223,6 +224,25 @@ impl Disk {
     pub(crate) fn digest(&self, target: &Target) -> Result<Option<Digest>, DiskError> {
         let parent = self.parent(target)?.ok_or(DiskError::Gone)?;
         Ok(writer::read_digest(self.mounter.open(&parent)?.as_fd())?)
+    }
+
+    /// The files of `generation`, if that is what the volume with mount `id` shows, and they have at most `limit` bytes together.
+    pub(crate) fn read_back(
+        &self,
+        target: &Target,
+        id: u64,
+        generation: &str,
+        limit: u64,
+    ) -> Result<Vec<File>, DiskError> {
+        let parent = self.parent(target)?.ok_or(DiskError::Gone)?;
+        if !matches!(
+            inspect(&parent, Some(id))?,
+            Occupant::Mount { ours: true, .. }
+        ) {
+            return Err(DiskError::Gone);
+        }
+        let root = self.mounter.open(&parent)?;
+        Ok(writer::read_files(root.as_fd(), generation, limit)?)
     }
 
     /// Takes away every mount stacked at the target.

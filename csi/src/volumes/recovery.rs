@@ -5,13 +5,15 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::Inner;
-use super::actor::{Mounted, Phase, Spec};
+use super::actor::{Mounted, Note, Phase, Spec};
 use super::disk::{Disk, DiskError};
-use crate::backend::{Backend, VolumeRequest};
+use crate::backend::{Backend, Shown, VolumeRequest};
 use crate::board::{VolumeHealth, VolumeStatus};
+use crate::error::chain;
 use crate::events::Event;
 use crate::layout::writer;
 use crate::mount::{self, mountinfo};
@@ -27,6 +29,8 @@ struct Found {
 
 struct FoundMount {
     id: u64,
+    /// What it shows.
+    generation: Option<String>,
     bytes: u64,
     inodes: u64,
     untidy: bool,
@@ -81,13 +85,24 @@ fn adopt<B: Backend>(
     mount: &FoundMount,
 ) {
     let spec = spec(inner, state);
-    let age = jiff::Timestamp::now().duration_since(state.last_success);
-    let age = Duration::try_from(age).unwrap_or_default();
     let now = Instant::now();
-    let last_success = now.checked_sub(age).unwrap_or(now);
+    let age = jiff::Timestamp::now().duration_since(state.last_success);
+    let known = Duration::try_from(age)
+        .ok()
+        .and_then(|age| now.checked_sub(age));
+    let last_success = known.unwrap_or(now);
     let request = Some(Arc::new(spec.request.clone()));
     let status = status(request, mount, Some(last_success));
-    let updates = spec.plan.as_ref().map(|plan| inner.backend.subscribe(plan));
+    // A success in the future says nothing about the age of the content.
+    let shown = known.and_then(|last_success| shown(inner, &target, state, mount, last_success));
+    let note = Note {
+        revision: shown.as_ref().map(|shown| shown.revision.as_str().into()),
+        last_success,
+    };
+    let updates = spec.plan.as_ref().map(|plan| match shown {
+        Some(shown) => inner.backend.resume(plan, shown),
+        None => inner.backend.subscribe(plan),
+    });
     let mounted = Mounted {
         spec,
         mount_id: mount.id,
@@ -96,10 +111,45 @@ fn adopt<B: Backend>(
         sweep_at: mount.untidy.then(|| now + inner.config.generation_grace),
         retry_at: None,
         stale: false,
-        last_success,
-        saved_success: last_success,
+        saved: note.clone(),
+        note,
     };
     inner.adopt(target, Phase::Mounted(Box::new(mounted)), status);
+}
+
+/// The content for the backend to read, if it is what the state file speaks of: a process that was killed while it wrote may have
+/// left newer content than state.
+fn shown<B: Backend>(
+    inner: &Inner<B>,
+    target: &Target,
+    state: &VolumeState,
+    mount: &FoundMount,
+    last_success: Instant,
+) -> Option<Shown> {
+    let revision = state.revision.clone()?;
+    let generation = mount.generation.clone()?;
+    if generation != state.generation {
+        return None;
+    }
+    let (disk, blocking) = (inner.disk.clone(), inner.blocking.clone());
+    let (target, id, limit) = (target.clone(), mount.id, inner.config.max_volume_bytes);
+    let read = move || {
+        let (disk, blocking) = (disk.clone(), blocking.clone());
+        let (target, generation) = (target.clone(), generation.clone());
+        async move {
+            let path = target.path().to_owned();
+            let work = move || disk.read_back(&target, id, &generation, limit);
+            let reason = match blocking.run(work).await {
+                Ok(Ok(files)) => return Some(files),
+                Ok(Err(error)) => chain(&error),
+                Err(error) => error.to_string(),
+            };
+            tracing::debug!(target = path, reason, "a volume is not read back");
+            None
+        }
+        .boxed()
+    };
+    Some(Shown::new(revision, last_success, read))
 }
 
 fn spec<B: Backend>(inner: &Inner<B>, state: &VolumeState) -> Spec<B::Plan> {
@@ -141,6 +191,7 @@ fn status(
 pub(super) fn adopt_stray<B: Backend>(inner: &Arc<Inner<B>>, target: Target, mount_id: u64) {
     let mount = FoundMount {
         id: mount_id,
+        generation: None,
         bytes: 0,
         inodes: 0,
         untidy: false,
@@ -204,12 +255,14 @@ fn measure(disk: &Disk, target: &Target, id: u64) -> FoundMount {
         .ok()
         .flatten()
         .and_then(|parent| disk.mounter.open(&parent).ok());
-    let untidy = root.is_some_and(|root| {
+    let untidy = root.as_ref().is_some_and(|root| {
         // A volume without any content is not tidied but rebuilt by its next publish.
         writer::is_intact(root.as_fd()) && writer::needs_sweep(root.as_fd()).unwrap_or(false)
     });
+    let generation = root.and_then(|root| writer::current_generation(root.as_fd()).ok().flatten());
     FoundMount {
         id,
+        generation,
         bytes: usage.0,
         inodes: usage.1,
         untidy,

@@ -77,6 +77,7 @@ impl Backend for Static {
         };
         Ok(FileSet {
             files: vec![file("user", "sanity"), file("nested/password", "hunter2")],
+            ..FileSet::default()
         })
     }
 

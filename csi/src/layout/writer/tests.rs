@@ -5,8 +5,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
-use super::{current_generation, is_intact, needs_sweep, read_digest, sweep, write};
+use super::{current_generation, is_intact, needs_sweep, read_digest, read_files, sweep, write};
 use crate::backend::{File, FileSet};
 use crate::layout::{Layout, Ownership};
 
@@ -29,6 +30,7 @@ fn layout(files: &[(&str, &str)]) -> Layout {
     Layout::try_new(
         FileSet {
             files: files.iter().map(file).collect(),
+            ..FileSet::default()
         },
         ownership(false),
         1 << 20,
@@ -107,6 +109,40 @@ fn a_volume_looks_as_applications_expect() {
     assert!(!needs_sweep(root.as_fd()).unwrap());
 }
 
+/// csi.md R10, R13: what somebody planted is neither followed nor waited for, and nothing beyond the limit is read.
+#[test]
+fn files_are_read_back_within_their_limit_and_through_no_planted_entry() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = open(directory.path());
+    let layout = layout(&[("a", "12345"), ("b/c", "678")]);
+    let generation = write(root.as_fd(), &layout).unwrap().generation;
+    let read = |limit| read_files(root.as_fd(), &generation, limit);
+    let files = read(8).unwrap();
+    let read_layout = |files| {
+        let set = FileSet {
+            files,
+            ..FileSet::default()
+        };
+        Layout::try_new(set, ownership(false), 8).unwrap()
+    };
+    assert_eq!(read_layout(files).digest(), layout.digest());
+    assert_eq!(read(7).unwrap_err().source, Errno::FBIG);
+    assert_eq!(
+        read_files(root.as_fd(), "..other", 8).unwrap_err().source,
+        Errno::STALE
+    );
+    let planted = directory.path().join(&generation).join("b");
+    fs::set_permissions(&planted, fs::Permissions::from_mode(0o755)).unwrap();
+    let planted = planted.join("d");
+    symlink("/etc/passwd", &planted).unwrap();
+    assert_eq!(read(1 << 20).unwrap_err().source, Errno::LOOP);
+    fs::remove_file(&planted).unwrap();
+    let mode = Mode::from(0o600);
+    let pipe = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &planted, pipe, mode, 0).unwrap();
+    assert_eq!(read(1 << 20).unwrap_err().source, Errno::INVAL);
+}
+
 #[test]
 fn modes_are_as_asked_whatever_the_umask() {
     let directory = tempfile::tempdir().unwrap();
@@ -116,7 +152,11 @@ fn modes_are_as_asked_whatever_the_umask() {
         content: "x".to_owned().into(),
     };
     let files = vec![file("key", Some(0o600)), file("d/other", None)];
-    let layout = Layout::try_new(FileSet { files }, ownership(true), 1 << 20).unwrap();
+    let set = FileSet {
+        files,
+        ..FileSet::default()
+    };
+    let layout = Layout::try_new(set, ownership(true), 1 << 20).unwrap();
     write(open(directory.path()).as_fd(), &layout).unwrap();
     let mode = |path: &str| fs::metadata(directory.path().join(path)).unwrap().mode() & 0o7777;
     assert_eq!(mode("key"), 0o600);
@@ -294,7 +334,7 @@ proptest! {
         let root = open(directory.path());
         for files in sets {
             let file = |(path, content): &(String, String)| File { path: path.clone(), mode: None, content: content.clone().into() };
-            let set = FileSet { files: files.iter().map(file).collect() };
+            let set = FileSet { files: files.iter().map(file).collect(), ..FileSet::default() };
             let Ok(layout) = Layout::try_new(set, ownership(false), 1 << 20) else { continue };
             write(root.as_fd(), &layout).unwrap();
             prop_assert_eq!(read_digest(root.as_fd()).unwrap(), Some(layout.digest()));

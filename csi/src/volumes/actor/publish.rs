@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::super::disk::Condition;
 use super::super::{Publish, Published, deadline_exceeded};
 use super::party::{Party, answer};
-use super::{Actor, Mounted, Phase, Spec, backend_error, uncertain};
+use super::{Actor, Mounted, Note, Phase, Spec, backend_error, uncertain};
 use crate::backend::{Backend, FileSet};
 use crate::board::{VolumeHealth, VolumeStatus};
 use crate::digest::Digest;
@@ -129,7 +129,11 @@ impl<B: Backend> Actor<B> {
             Phase::Unknown { mount_id } => {
                 let mount_id = *mount_id;
                 let spec = Spec::new(checked, plan);
-                let state = self.state_of(&spec);
+                let note = Note {
+                    revision: None,
+                    last_success: Instant::now(),
+                };
+                let state = self.state_of(&spec, &note);
                 // Before anything else may happen here: an unpublish must find the file that it removes.
                 let target = self.target.clone();
                 let saved = self
@@ -139,7 +143,7 @@ impl<B: Backend> Actor<B> {
                     tracing::warn!(%error, target = self.target.path(), "failed to save a volume's state");
                 }
                 self.inner.metrics.adopted.inc();
-                self.mounted(spec, mount_id, None, Instant::now());
+                self.mounted(spec, mount_id, None, note);
             }
             Phase::Absent | Phase::Lost(_) => {}
         }
@@ -222,8 +226,9 @@ impl<B: Backend> Actor<B> {
         mounted.content = None;
         let gid = mounted.spec.gid;
         let files = self.fetch(&plan, deadline, party).await.map_err(broken)?;
+        let note = Note::of(&files);
         let layout = self.layout(&plan, gid, files).map_err(broken)?;
-        self.rotate(layout).await
+        self.rotate(layout, note).await
     }
 
     /// Waits for content and hears what else arrives; an unpublish ends it (csi.md 2.2).
@@ -299,6 +304,7 @@ impl<B: Backend> Actor<B> {
         files: FileSet,
     ) -> Result<(), NodeError> {
         let inner = self.inner.clone();
+        let note = Note::of(&files);
         let layout = self.layout(&plan, checked.gid, files)?;
         let (size, inodes) = (layout.tmpfs_size(), layout.tmpfs_inodes());
         if !inner
@@ -308,7 +314,7 @@ impl<B: Backend> Actor<B> {
             return Err(NodeError::Budget);
         }
         let spec = Spec::new(checked, plan);
-        let state = self.state_of(&spec);
+        let state = self.state_of(&spec, &note);
         let digest = layout.digest();
         let target = self.target.clone();
         match self
@@ -316,7 +322,7 @@ impl<B: Backend> Actor<B> {
             .await
         {
             Ok(id) => {
-                self.mounted(spec, id, Some(digest), Instant::now());
+                self.mounted(spec, id, Some(digest), note);
                 self.inner.board.update(&self.target, |status| {
                     status.bytes = size;
                     status.inodes = inodes;
@@ -334,13 +340,7 @@ impl<B: Backend> Actor<B> {
     }
 
     /// The volume is mounted now: follow its content.
-    fn mounted(
-        &mut self,
-        spec: Spec<B::Plan>,
-        mount_id: u64,
-        content: Option<Digest>,
-        last_success: Instant,
-    ) {
+    fn mounted(&mut self, spec: Spec<B::Plan>, mount_id: u64, content: Option<Digest>, note: Note) {
         let updates = spec
             .plan
             .as_ref()
@@ -358,7 +358,7 @@ impl<B: Backend> Actor<B> {
                 mount_id: Some(mount_id),
                 bytes,
                 inodes,
-                last_success: Some(last_success),
+                last_success: Some(note.last_success),
                 last_error: None,
             },
         );
@@ -370,8 +370,8 @@ impl<B: Backend> Actor<B> {
             sweep_at: None,
             retry_at: None,
             stale: false,
-            last_success,
-            saved_success: last_success,
+            saved: note.clone(),
+            note,
         };
         self.phase = Phase::Mounted(Box::new(mounted));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::disk::DiskError;
-use super::{Actor, Phase, stuck};
+use super::{Actor, Note, Phase, stuck};
 use crate::backend::{Backend, Update};
 use crate::board::{VolumeHealth, VolumeStatus};
 use crate::error::{NodeError, one_line};
@@ -36,6 +36,7 @@ impl<B: Backend> Actor<B> {
                 let Some(plan) = mounted.spec.plan.clone() else {
                     return;
                 };
+                let note = Note::of(&files);
                 let layout = match self.layout(&plan, gid, files) {
                     Ok(layout) => layout,
                     Err(error) => {
@@ -45,10 +46,13 @@ impl<B: Backend> Actor<B> {
                 };
                 if self.shows(&layout).await {
                     self.inner.metrics.rotation("unchanged", trigger);
+                    if let Phase::Mounted(mounted) = &mut self.phase {
+                        mounted.note = note;
+                    }
                     self.fresh();
                     return self.remember_success().await;
                 }
-                match self.rotate(layout).await {
+                match self.rotate(layout, note).await {
                     Ok(()) => {
                         self.inner.metrics.rotation("changed", trigger);
                         if let Phase::Mounted(mounted) = &self.phase {
@@ -66,18 +70,19 @@ impl<B: Backend> Actor<B> {
         }
     }
 
-    /// Notes in the state file that the content is still current, unless it says so of late.
+    /// Notes in the state file that the content is still current, unless it says so of late, and what it is known by.
     async fn remember_success(&mut self) {
         let Phase::Mounted(mounted) = &mut self.phase else {
             return;
         };
-        let lag = mounted
+        let (note, saved) = (&mounted.note, &mounted.saved);
+        let lag = note
             .last_success
-            .saturating_duration_since(mounted.saved_success);
-        if lag < SUCCESS_LAG {
+            .saturating_duration_since(saved.last_success);
+        if lag < SUCCESS_LAG && note.revision == saved.revision {
             return;
         }
-        mounted.saved_success = mounted.last_success;
+        mounted.saved = note.clone();
         self.remember().await;
     }
 
@@ -86,7 +91,7 @@ impl<B: Backend> Actor<B> {
         let Phase::Mounted(mounted) = &self.phase else {
             return;
         };
-        let state = self.state_of(&mounted.spec);
+        let state = self.state_of(&mounted.spec, &mounted.note);
         let target = self.target.clone();
         if let Err(error) = self
             .on_disk(move |disk| disk.remember(&target, state))
@@ -111,7 +116,7 @@ impl<B: Backend> Actor<B> {
         mounted.content == Some(layout.digest())
     }
 
-    pub(super) async fn rotate(&mut self, layout: Layout) -> Result<(), NodeError> {
+    pub(super) async fn rotate(&mut self, layout: Layout, note: Note) -> Result<(), NodeError> {
         let Phase::Mounted(mounted) = &self.phase else {
             return Err(NodeError::Panicked);
         };
@@ -143,7 +148,7 @@ impl<B: Backend> Actor<B> {
                 let grace = self.inner.config.generation_grace;
                 if let Phase::Mounted(mounted) = &mut self.phase {
                     mounted.content = Some(digest);
-                    mounted.saved_success = Instant::now();
+                    (mounted.note, mounted.saved) = (note.clone(), note);
                     mounted.sweep_at = untidy.then(|| Instant::now() + grace);
                 }
                 // A job of its own, behind what other volumes show next: a thousand that rotate do not wait for a thousand syncs of
@@ -191,7 +196,7 @@ impl<B: Backend> Actor<B> {
         });
         if !std::mem::replace(&mut mounted.stale, true) {
             let request = mounted.spec.request.clone();
-            let age = mounted.last_success.elapsed();
+            let age = mounted.note.last_success.elapsed();
             tracing::warn!(
                 namespace = request.namespace,
                 pod = request.pod_name,
@@ -210,11 +215,10 @@ impl<B: Backend> Actor<B> {
         let Phase::Mounted(mounted) = &mut self.phase else {
             return;
         };
-        let now = Instant::now();
-        mounted.last_success = now;
+        let last_success = mounted.note.last_success;
         self.inner.board.update(&self.target, |status| {
             status.health = VolumeHealth::Ok;
-            status.last_success = Some(now);
+            status.last_success = Some(last_success);
             status.last_error = None;
         });
         if std::mem::replace(&mut mounted.stale, false) {
