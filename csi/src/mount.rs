@@ -236,10 +236,7 @@ impl Mounter {
                 built.slot = Some(self.stage(detached)?);
             }
             if let Some(slot) = &built.slot {
-                let flags = MountFlags::BIND | MountFlags::RDONLY | ATTRIBUTES;
-                rustix::mount::mount_remount(&slot.path, flags, "")
-                    .step("set the staged mount read-only")
-                    .map_err(E::from)?;
+                slot.set_read_only()?;
             }
         }
         Ok(built)

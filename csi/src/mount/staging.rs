@@ -2,13 +2,19 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MoveMountFlags, UnmountFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags};
 
-use super::{MountError, Step};
+use super::{ATTRIBUTES, MountError, Step};
 use crate::digest::hex;
 use crate::step;
+
+/// How long a mount that is to be read-only may have writers, and the pause between two attempts.
+const READ_ONLY_WAIT: Duration = Duration::from_secs(1);
+const READ_ONLY_PAUSE: Duration = Duration::from_millis(1);
 
 /// A filled mount that is attached to no target yet; dropping it discards the mount.
 #[derive(Debug)]
@@ -55,6 +61,21 @@ impl Slot {
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
         )
         .step("stage the mount")
+    }
+
+    /// Sets the mount read-only, as its copies then are. Waits up to [`READ_ONLY_WAIT`] for a file in it that is open for writing:
+    /// a process that somebody starts has all our files until it runs its program.
+    pub(super) fn set_read_only(&self) -> Result<(), MountError> {
+        let flags = MountFlags::BIND | MountFlags::RDONLY | ATTRIBUTES;
+        let deadline = Instant::now() + READ_ONLY_WAIT;
+        loop {
+            match rustix::mount::mount_remount(&self.path, flags, "") {
+                Err(Errno::BUSY) if Instant::now() < deadline => {
+                    std::thread::park_timeout(READ_ONLY_PAUSE);
+                }
+                result => return result.step("set the staged mount read-only"),
+            }
+        }
     }
 
     pub(super) fn opened_and_mounted(mut self) -> Result<Built, MountError> {

@@ -1,5 +1,8 @@
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
 
 use super::{Api, Mounter, Occupant, TmpfsOptions, inspect, mountinfo};
 use crate::layout::writer;
@@ -136,6 +139,31 @@ fn mount_a_failed_fill_leaves_nothing() {
             mounter.stop();
         }
         mounter.stop();
+    });
+}
+
+/// A process that somebody starts in between has our open files for a moment: read-only is waited for, not given up.
+#[test]
+fn mount_a_file_that_is_still_open_for_writing_elsewhere_is_waited_for() {
+    in_mount_namespace(|root| async move {
+        let plugin = root.path().join("plugins");
+        for api in [Api::Descriptors, Api::Paths] {
+            let mounter = Mounter::start(&plugin).unwrap().with_api(api);
+            let (hand_over, file) = std::sync::mpsc::channel();
+            let elsewhere = std::thread::spawn(move || {
+                let file: OwnedFd = file.recv().unwrap();
+                std::thread::park_timeout(Duration::from_millis(20));
+                drop(file);
+            });
+            let built = mounter.build(&options(), |volume| {
+                let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(volume, "a", flags, Mode::RUSR).unwrap();
+                hand_over.send(file).unwrap();
+                Ok::<_, MountError>(())
+            });
+            built.unwrap();
+            elsewhere.join().unwrap();
+        }
     });
 }
 
