@@ -91,6 +91,10 @@ impl<B> AtHome<B> {
     }
 }
 
+#[warn(
+    clippy::missing_trait_methods,
+    reason = "a method with a default that is not passed on would never be called"
+)]
 impl<B: Backend> Backend for AtHome<B> {
     type Plan = B::Plan;
 
