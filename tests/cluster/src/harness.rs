@@ -1,11 +1,12 @@
 //! Running a test's body against a cluster.
 
-use std::fs::File;
+mod claims;
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -14,8 +15,9 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::cluster::{Cluster, Options};
-use crate::{audit, prerequisites};
+use self::claims::{Claim, Claimed, FOLDER, free_one, keep_logs, shared_one};
+use crate::audit;
+use crate::cluster::Cluster;
 
 /// Longest run of one program on a test's behalf.
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(180);
@@ -39,7 +41,7 @@ pub fn test<F>(body: F) -> Result<()>
 where
     F: AsyncFnOnce(Context) -> Result<()> + Send + 'static,
 {
-    on_thread(body, false)
+    on_thread(body, Claim::Together, shared_one)
 }
 
 /// As [`test()`], alone on the cluster: for tests that stop or restart what others use.
@@ -50,10 +52,39 @@ pub fn test_alone<F>(body: F) -> Result<()>
 where
     F: AsyncFnOnce(Context) -> Result<()> + Send + 'static,
 {
-    on_thread(body, true)
+    on_thread(body, Claim::Alone, shared_one)
 }
 
-fn on_thread<F>(body: F, alone: bool) -> Result<()>
+/// For test binaries whose tests mostly want a cluster for themselves and mostly wait: as many go on at a time as there are
+/// clusters, and these are the shared one and another, which the process starts when it is first needed.
+pub mod either {
+    use super::{Claim, Context, Result, free_one, on_thread};
+
+    /// As [`test()`](super::test()), on whichever of the two clusters nobody has alone.
+    ///
+    /// # Errors
+    /// As [`test()`](super::test()).
+    pub fn test<F>(body: F) -> Result<()>
+    where
+        F: AsyncFnOnce(Context) -> Result<()> + Send + 'static,
+    {
+        on_thread(body, Claim::Together, free_one)
+    }
+
+    /// As [`test_alone()`](super::test_alone()), on whichever of the two clusters nobody uses. The machine is not its own: a test
+    /// on the other cluster may keep the processors busy.
+    ///
+    /// # Errors
+    /// As [`test()`](super::test()).
+    pub fn test_alone<F>(body: F) -> Result<()>
+    where
+        F: AsyncFnOnce(Context) -> Result<()> + Send + 'static,
+    {
+        on_thread(body, Claim::Alone, free_one)
+    }
+}
+
+fn on_thread<F>(body: F, claim: Claim, find: fn(Claim) -> Result<Claimed>) -> Result<()>
 where
     F: AsyncFnOnce(Context) -> Result<()> + Send + 'static,
 {
@@ -65,7 +96,7 @@ where
     // A thread of its own: entering the network cannot be undone for the one that libtest lent us.
     let thread = std::thread::Builder::new()
         .name(name.clone())
-        .spawn(move || run(&name, body, alone))?;
+        .spawn(move || run(&name, body, find(claim)?))?;
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
@@ -78,21 +109,11 @@ fn can_run(is_prepared: bool, is_root: bool) -> Result<()> {
     Ok(())
 }
 
-const FOLDER: &str = "LATCHKEY_CLUSTER_DIR";
-
-fn run<F>(name: &str, body: F, alone: bool) -> Result<()>
+/// The lock is held until all is over.
+fn run<F>(name: &str, body: F, (cluster, _lock): Claimed) -> Result<()>
 where
     F: AsyncFnOnce(Context) -> Result<()>,
 {
-    let cluster = shared()?;
-    let lock = File::options()
-        .create(true)
-        .append(true)
-        .open(cluster.layout().test_lock())?;
-    match alone {
-        true => lock.lock()?,
-        false => lock.lock_shared()?,
-    }
     cluster.enter_network()?;
     let runtime = cluster.runtime()?;
     let context = runtime.block_on(async {
@@ -108,6 +129,7 @@ where
     runtime.block_on(async {
         if !matches!(outcome, Ok(Ok(()))) {
             context.print_state().await;
+            keep_logs(context.cluster()).ok();
         }
         if std::env::var_os("LATCHKEY_KEEP").is_none() {
             let namespaces: Api<Namespace> = Api::all(context.client.clone());
@@ -120,23 +142,6 @@ where
     // Tasks that the body left behind end here.
     runtime.shutdown_timeout(Duration::from_secs(5));
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
-}
-
-/// The prepared cluster, or the one that this process started. It is never dropped: it ends with the process.
-fn shared() -> Result<Arc<Cluster>> {
-    static SHARED: OnceLock<Result<Arc<Cluster>, String>> = OnceLock::new();
-    SHARED
-        .get_or_init(|| {
-            let cluster = match std::env::var_os(FOLDER) {
-                Some(folder) => Cluster::attach(Path::new(&folder)),
-                None => {
-                    prerequisites::check_to_run().and_then(|()| Cluster::start(&Options::default()))
-                }
-            };
-            cluster.map(Arc::new).map_err(|error| format!("{error:#}"))
-        })
-        .clone()
-        .map_err(|text| anyhow!(text))
 }
 
 /// Makes a namespace named after the test and waits for its default service account, without which no pod is admitted.

@@ -21,7 +21,7 @@
 //! [`test()`] hands the body a [`Context`]: the cluster, a namespace made for this test alone, and a `kube::Client`. The body
 //! runs on threads inside the cluster's network, so pod, Service and node addresses can be dialled directly. The cluster is
 //! the one named by `LATCHKEY_CLUSTER_DIR` (set by `cluster run`, which `make test` uses); without it, a test binary starts
-//! one for itself.
+//! one for itself. Tests of [`either`] may run on a second one, which their binary starts beside it.
 //!
 //! # How it is held together
 //!
@@ -59,5 +59,5 @@ mod pki;
 mod supervisor;
 
 pub use cluster::{Cluster, NodeOptions, Options};
-pub use harness::{Context, eventually, test, test_alone};
+pub use harness::{Context, either, eventually, test, test_alone};
 pub use layout::{Layout, NodeLayout, TEST_IMAGE};
