@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use latchkey_cluster::{Context, eventually, test_alone};
+use latchkey_cluster::either::test_alone;
+use latchkey_cluster::{Context, eventually};
 use latchkey_e2e::{agent_pod, ensure_installed, list, pod, volume};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -96,8 +97,21 @@ async fn reboot(cx: &Context, node: &str, uid: &str) -> Result<()> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let earlier = format!("sed -i s/{}/earlier/ {states}/*.json", boot.trim());
     cx.on_node(node, &["sh", "-c", &earlier]).await?;
+    let before = boots(cx, node)?;
     cx.cluster().start_again(&containerd).await?;
+    // kubelet ends where nobody answers it, and nothing starts it again here.
+    eventually(PATIENCE, "containerd is ready", async || {
+        Ok((boots(cx, node)? > before).then_some(()))
+    })
+    .await?;
     cx.cluster().start_again(&kubelet).await
+}
+
+/// How often a node's containerd was ready so far: it answers its socket a moment earlier, but kubelet with an error.
+fn boots(cx: &Context, node: &str) -> Result<usize> {
+    let log = cx.cluster().layout().logs();
+    let log = std::fs::read_to_string(log.join(format!("{node}-containerd.log")))?;
+    Ok(log.matches("containerd successfully booted").count())
 }
 
 /// cluster.md 7.12: kubelet finds a running container and a volume of a pod that nobody knows, and ends both.
