@@ -58,7 +58,7 @@ lint: ## Check format, clippy, documentation and dependencies; warnings are erro
 deny: ## Check bans, licences and sources with cargo-deny, installing it into the cache first (5 minutes, once)
 	"$$(tests/tools/cargo-deny.sh)" --workspace check --hide-inclusion-graph bans licenses sources
 
-test: tools images ## Run every test, unit to end-to-end, on two real clusters started for the run
+test: tools images ## Run every test, unit to end-to-end, on real clusters started for the run
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
 	@tests/tools/test.sh $(CLUSTER)

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use latchkey_cluster::{Context, eventually, test};
+use latchkey_cluster::either::test;
+use latchkey_cluster::{Context, eventually};
 use latchkey_e2e::{Planted, ensure_installed, external_secret, fake, list, pod, store, volume};
 use serde_json::{Value, json};
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use latchkey_cluster::{Context, eventually, test, test_alone};
+use latchkey_cluster::either::{test, test_alone};
+use latchkey_cluster::{Context, eventually};
 use latchkey_e2e::{
     Planted, SYSTEM, agent_pod, ensure_installed, helm_install_agent, helm_install_provider, list,
     pod, volume,

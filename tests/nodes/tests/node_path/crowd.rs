@@ -6,11 +6,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
-use latchkey_cluster::{Context, eventually, test_alone};
+use latchkey_cluster::either::test_alone;
+use latchkey_cluster::{Context, eventually};
 use latchkey_e2e::{ensure_installed, list, pod, volume};
 use serde_json::{Value, json};
 
-use crate::support::{apply_values, replace_agent};
+use crate::support::{QUIET, apply_values, replace_agent};
 
 /// Pods on each of the two nodes.
 const PODS: usize = 50;
@@ -30,6 +31,7 @@ fn a_hundred_pods_come_and_go_while_agents_are_killed() -> Result<()> {
         apply_values(&cx, &[("key", "value")], "1h").await?;
         // Pods of other tests may still be on their way out.
         nothing_left(&cx).await?;
+        let _noise = QUIET.write().await;
         let pods: Vec<Value> = ["n1", "n2"]
             .iter()
             .flat_map(|node| (0..PODS).map(move |number| small(&format!("{node}-{number}"), node)))

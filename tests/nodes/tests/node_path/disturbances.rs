@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use latchkey_cluster::test_alone;
+use latchkey_cluster::either::test_alone;
 use latchkey_e2e::{Planted, agent_pod, ensure_installed, list, pod, volume};
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, apply_pair, call_agents_back, file, file_becomes, kill_agent, mounts_of, pair,
+    PATIENCE, QUIET, apply_pair, call_agents_back, file, file_becomes, kill_agent, mounts_of, pair,
     pod_goes, reader, send_agents_away, sets_read, uid,
 };
 
@@ -75,6 +75,7 @@ fn pod_deleted_while_the_agent_is_away_goes_within_10_s_of_its_return() -> Resul
         send_agents_away(&cx).await?;
         let changed = cx.apply(&list(&[pair(&next, Value::Null)])).await;
         tokio::time::sleep(ABSENCE.saturating_sub(LAST_MOMENTS)).await;
+        let quiet = QUIET.read().await;
         cx.kubectl(&["delete", "pod", "goes", "--wait=false"])
             .await?;
         tokio::time::sleep(LAST_MOMENTS).await;
@@ -85,6 +86,7 @@ fn pod_deleted_while_the_agent_is_away_goes_within_10_s_of_its_return() -> Resul
         let returned = Instant::now();
         pod_goes(&cx, "goes").await?;
         let took = returned.elapsed();
+        drop(quiet);
         agent_pod(&cx, "n2").await?;
         ensure!(held.len() == 1, "the volume went without an agent");
         ensure!(

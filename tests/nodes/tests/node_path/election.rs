@@ -8,12 +8,13 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use latchkey::shards::shard_of;
-use latchkey_cluster::{Context, eventually, test_alone};
+use latchkey_cluster::either::test_alone;
+use latchkey_cluster::{Context, eventually};
 use latchkey_e2e::{SYSTEM, agent_pod, ensure_installed, external_secret, fake, list, store};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, agent_container, kill_agent, signal};
+use crate::support::{PATIENCE, QUIET, agent_container, kill_agent, signal};
 
 /// The chart's default of `sync.shards`.
 const SHARDS: u16 = 4;
@@ -87,6 +88,7 @@ fn exactly_one_of_two_agents_writes_a_secret_and_the_other_takes_over() -> Resul
 
 /// Kills kubelet and agent of a node and changes the value: its shards are another's within [`TAKEN_OVER`].
 async fn lose_node(cx: &Context, node: &str, witness: &mut Witness) -> Result<()> {
+    let _quiet = QUIET.read().await;
     let container = agent_container(cx, node).await?;
     cx.cluster()
         .stop(&format!("{node}/kubelet"), Signal::SIGKILL)

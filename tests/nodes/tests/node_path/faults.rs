@@ -1,7 +1,7 @@
 //! Bad input and providers that are away.
 
 use anyhow::{Result, ensure};
-use latchkey_cluster::test;
+use latchkey_cluster::either::test;
 use latchkey_e2e::{
     Planted, SYSTEM, ensure_installed, external_secret, fake, helm_install_provider, list, pod,
     store, volume,

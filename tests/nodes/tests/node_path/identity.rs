@@ -4,7 +4,8 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use latchkey_cluster::{Context, eventually, test_alone};
+use latchkey_cluster::either::test_alone;
+use latchkey_cluster::{Context, eventually};
 use latchkey_e2e::{Planted, ROOT_TOKEN, SYSTEM, list, pod, volume};
 use serde_json::{Value, json};
 use tonic::Code;

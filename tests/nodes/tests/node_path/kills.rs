@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use latchkey_cluster::test_alone;
+use latchkey_cluster::either::test_alone;
 use latchkey_e2e::{agent_pod, ensure_installed, fake, fake_object, list, pod, store, volume};
 use serde_json::{Value, json};
 

@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use latchkey_cluster::{eventually, test};
+use latchkey_cluster::either::test;
+use latchkey_cluster::eventually;
 use latchkey_e2e::{
     Planted, SYSTEM, ensure_installed, external_secret, fake, list, pod, store, volume,
 };

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use latchkey_cluster::{Context, eventually, test_alone};
+use latchkey_cluster::either::test_alone;
+use latchkey_cluster::{Context, eventually};
 use latchkey_e2e::{SYSTEM, ensure_installed, helm_install_agent, list, pod, volume};
 use serde_json::json;
 

@@ -1,7 +1,8 @@
 //! What whoever administers a node sees and does, with the agent's own binary in its own container.
 
 use anyhow::{Context as _, Result, ensure};
-use latchkey_cluster::{Context, eventually, test};
+use latchkey_cluster::either::test;
+use latchkey_cluster::{Context, eventually};
 use latchkey_e2e::{Planted, SYSTEM, agent_pod, ensure_installed, list, pod, volume};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 //! tokens that an agent might mint in `charts`.
 
 use anyhow::{Result, ensure};
-use latchkey_cluster::test;
+use latchkey_cluster::either::test;
 use latchkey_e2e::{ensure_installed, fake, list, pod, volume};
 use serde_json::{Value, json};
 

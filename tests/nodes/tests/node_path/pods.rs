@@ -1,7 +1,8 @@
 //! Pods of other shapes than one container with one volume.
 
 use anyhow::{Result, ensure};
-use latchkey_cluster::{TEST_IMAGE, test};
+use latchkey_cluster::TEST_IMAGE;
+use latchkey_cluster::either::test;
 use latchkey_e2e::{Planted, ensure_installed, fake, list, pod, volume};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use latchkey_cluster::{Cluster, Options, eventually, test_alone};
+use latchkey_cluster::{Cluster, Options, eventually};
 use latchkey_e2e::{AGENT, SYSTEM, external_secret, fake, images, list, pod, root, store, volume};
 use serde_json::{Value, json};
 
@@ -16,11 +16,6 @@ const SUFFIX: usize = "/plugins_registry/csi.latchkey.dev@reg.sock".len();
 /// says what is wrong.
 #[test]
 fn a_kubelet_root_may_be_as_long_as_a_socket_allows() -> Result<()> {
-    // Alone, because this is a second cluster on the same processors.
-    test_alone(async |_| tokio::task::spawn_blocking(check).await?)
-}
-
-fn check() -> Result<()> {
     // Below a folder of this test's, because the nodes of a cluster share the machine's files.
     let folder = tempfile::tempdir()?;
     let folder_name = folder.path().display().to_string();

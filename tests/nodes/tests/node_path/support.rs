@@ -12,9 +12,14 @@ use kube::api::ListParams;
 use latchkey_cluster::{Context, eventually, http_get};
 use latchkey_e2e::{AGENT, SYSTEM, agent_pod, external_secret, fake, fake_object, list, store};
 use serde_json::{Value, json};
+use tokio::sync::RwLock;
 
 /// Longest wait for a pod to start or for a change to arrive.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Written to by a test that keeps all processors busy, read by those that hold something to a time: these two do not meet, not even
+/// on two clusters.
+pub(crate) static QUIET: RwLock<()> = RwLock::const_new(());
 
 /// Applies a Fake `f`, a store `s` and an ExternalSecret `es` with `values`.
 pub(crate) async fn apply_values(
@@ -85,10 +90,21 @@ pub(crate) fn mounts_of(cx: &Context, node: &str, uid: &str) -> Result<Vec<Strin
 
 /// Waits for an event regarding a pod whose reason is `reason` and whose text contains all of `parts`.
 pub(crate) async fn event(cx: &Context, pod: &str, reason: &str, parts: &[&str]) -> Result<String> {
+    event_within(cx, PATIENCE, pod, reason, parts).await
+}
+
+/// As [`event`], for as long as `limit`.
+pub(crate) async fn event_within(
+    cx: &Context,
+    limit: Duration,
+    pod: &str,
+    reason: &str,
+    parts: &[&str],
+) -> Result<String> {
     let events: Api<Event> = Api::namespaced(cx.client(), cx.namespace());
     let selector = ListParams::default().fields(&format!("involvedObject.name={pod}"));
     let mut seen = Vec::new();
-    let found = eventually(PATIENCE, "an event", async || {
+    let found = eventually(limit, "an event", async || {
         seen = events
             .list(&selector)
             .await?
