@@ -6,7 +6,8 @@ set -euo pipefail
 # What runs inside the clusters.
 case "${1:-}" in
 nodes)
-    exec cargo test --package latchkey-nodes --no-fail-fast
+    # With the features of the whole workspace, as it was built: for the package alone most of it would be built again.
+    exec cargo test --workspace --test node_path --no-fail-fast
     ;;
 others)
     export PATH="$LATCHKEY_CLUSTER_DIR/bin:$PATH"
