@@ -15,6 +15,7 @@ mod mounts;
 mod namespaced;
 mod nodes;
 mod operations;
+mod outages;
 mod peers;
 mod pods;
 mod roots;
