@@ -117,6 +117,14 @@ pub struct AgentArgs {
     #[arg(long, env = "LATCHKEY_CSI_MIN_REFRESH", value_parser = values::positive_duration, default_value = "30s")]
     pub csi_min_refresh: Duration,
 
+    /// The most bytes that all volumes of the node may take, as a Kubernetes quantity. They count as memory of the agent.
+    #[arg(long, env = "LATCHKEY_CSI_MAX_TOTAL_BYTES", value_parser = values::size, default_value = "64Mi")]
+    pub csi_max_total_bytes: u64,
+
+    /// How long the previous files of a volume can still be opened after a change, as a Go duration of at most 60s.
+    #[arg(long, env = "LATCHKEY_CSI_GENERATION_GRACE", value_parser = values::generation_grace, default_value = "5s")]
+    pub csi_generation_grace: Duration,
+
     /// How volumes are labelled on hosts with SELinux.
     #[arg(
         long,

@@ -56,7 +56,7 @@ pub(crate) enum NodeError {
     TooMany,
     /// The node's budget of tmpfs is used up.
     #[error(
-        "the node's budget for volumes is used up; delete pods on it or raise the agent's limit"
+        "the node's budget for volumes is used up; delete pods on it or raise --csi-max-total-bytes of the agent"
     )]
     Budget,
     /// The backend had no content.

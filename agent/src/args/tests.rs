@@ -34,6 +34,8 @@ fn defaults_are_those_of_the_chart() {
     }
     assert!(args.csi_inline_data);
     assert_eq!(args.csi_min_refresh, Duration::from_secs(30));
+    assert_eq!(args.csi_max_total_bytes, 64 << 20);
+    assert_eq!(args.csi_generation_grace, Duration::from_secs(5));
     assert_eq!(args.validate(), Ok(()));
 }
 
@@ -58,6 +60,10 @@ fn a_wrong_value_is_told_in_one_line_that_names_the_flag() {
         ("--csi-allowed-namespaces=a b", "--csi-allowed-namespaces"),
         ("--csi-inline-data=perhaps", "--csi-inline-data"),
         ("--csi-min-refresh=0s", "--csi-min-refresh"),
+        ("--csi-max-total-bytes=0", "--csi-max-total-bytes"),
+        ("--csi-max-total-bytes=64MiB", "--csi-max-total-bytes"),
+        ("--csi-generation-grace=61s", "--csi-generation-grace"),
+        ("--csi-generation-grace=-1s", "--csi-generation-grace"),
         ("--no-such-flag", "--no-such-flag"),
     ];
     for (argument, flag) in cases {

@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::volumes::attributes::{parse_duration, parse_size};
+
 /// Shortest interval at which stores are validated again.
 const MIN_STORE_REQUEUE: Duration = Duration::from_secs(10);
+
+/// Longest time that the previous files of a volume are kept (csi.md 6.2).
+const LONGEST_GENERATION_GRACE: Duration = Duration::from_secs(60);
 
 pub(crate) fn dns_label(value: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -70,6 +75,21 @@ pub(crate) fn store_requeue(value: &str) -> Result<Duration, String> {
     let duration = positive_duration(value)?;
     if duration < MIN_STORE_REQUEUE {
         return Err(format!("must be at least {}s", MIN_STORE_REQUEUE.as_secs()));
+    }
+    Ok(duration)
+}
+
+pub(crate) fn size(value: &str) -> Result<u64, String> {
+    parse_size(value)
+}
+
+pub(crate) fn generation_grace(value: &str) -> Result<Duration, String> {
+    let duration = parse_duration(value)?;
+    if duration > LONGEST_GENERATION_GRACE {
+        return Err(format!(
+            "must be at most {}s",
+            LONGEST_GENERATION_GRACE.as_secs()
+        ));
     }
     Ok(duration)
 }

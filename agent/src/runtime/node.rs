@@ -45,6 +45,10 @@ pub(super) struct Settings {
     pub(super) namespaces: WatchNamespaces,
     pub(super) selinux: SelinuxMode,
     pub(super) require_noswap: bool,
+    /// Of all volumes together.
+    pub(super) max_total_bytes: u64,
+    /// How long the previous files of a volume stay.
+    pub(super) generation_grace: Duration,
     pub(super) rules: Rules,
     pub(super) rotation_events: bool,
     /// How long replaced values of generators stay; `None` if what generators leave is not kept.
@@ -89,6 +93,8 @@ impl Node {
             namespaces,
             selinux,
             require_noswap,
+            max_total_bytes,
+            generation_grace,
             rules,
             rotation_events,
             generator_grace,
@@ -99,6 +105,8 @@ impl Node {
         config.driver_name.clone_from(&driver_name);
         config.require_noswap = require_noswap;
         config.max_volume_bytes = rules.max_size;
+        config.max_total_bytes = max_total_bytes;
+        config.generation_grace = generation_grace;
         let (names, selector) = mountable(allowed_namespaces, &namespaces);
         config.allowed_namespaces = names;
         config.selinux = match selinux {

@@ -27,7 +27,7 @@ use latchkey_engine::source::{CallerScope, PodCaller};
 
 pub use self::freshness::{Refresh, StartPolicy};
 use self::items::Item;
-pub(crate) use self::scalars::{is_dns1123_subdomain, parse_mode};
+pub(crate) use self::scalars::{is_dns1123_subdomain, parse_duration, parse_mode, parse_size};
 pub use self::subject::{ContentKey, Inline, Subject};
 use crate::providers::PodVolume;
 

@@ -97,7 +97,7 @@ pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
 }
 
 /// Reads a Go duration that is not below zero.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse("", text)
         .ok()
         .filter(|duration| !duration.is_negative)
@@ -111,7 +111,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a Kubernetes quantity as a number of bytes above zero; a fraction of a byte counts as one.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     bytes_of(text).filter(|bytes| *bytes > 0).ok_or_else(|| {
         format!(
             "is not a size: {}; write text such as \"512Ki\" or \"2Mi\"",
