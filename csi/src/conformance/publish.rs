@@ -214,6 +214,27 @@ fn deadline_1_ms_100_ms() {
     });
 }
 
+/// What the backend waited for is worth more than that the time is up.
+#[test]
+fn a_backend_that_gives_up_at_its_deadline_has_the_last_word() {
+    in_mount_namespace(|root| async move {
+        let bench = Bench::new(root);
+        let failed = failure(FailureClass::DeadlineExceeded);
+        bench.script.answer(Err(failed.clone()));
+        bench.script.set_open(false);
+        let deadline = Instant::now() + Duration::from_millis(100);
+        let script = bench.script.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(deadline + Duration::from_millis(20)).await;
+            script.set_open(true);
+        });
+        let publish = bench.volumes.publish(bench.checked("u"), (), deadline);
+        let error = publish.await.unwrap_err();
+        assert_eq!(error.code(), tonic::Code::DeadlineExceeded);
+        assert!(error.to_string().contains(&failed.message), "{error}");
+    });
+}
+
 #[test]
 fn one_thousand_volumes_in_parallel() {
     const VOLUMES: usize = 1000;

@@ -1,6 +1,7 @@
 //! What a publish does: look at the target, get content, mount it (csi.md 1.3 checks 17 to 20, 2.2, 6.3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -16,6 +17,10 @@ use crate::events::Event;
 use crate::layout::{Layout, Ownership};
 use crate::mount::Occupant;
 use crate::publish::Checked;
+
+/// How much longer than its deadline the backend is waited for. It keeps the deadline itself and then says what it waited for; its
+/// clock is that of another runtime.
+const BACKEND_GRACE: Duration = Duration::from_millis(500);
 
 /// What a publish finds at its target.
 enum Found {
@@ -239,7 +244,8 @@ impl<B: Backend> Actor<B> {
         party: &mut Party<B::Plan>,
     ) -> Result<FileSet, NodeError> {
         let inner = self.inner.clone();
-        let fetch = tokio::time::timeout_at(deadline, inner.backend.first(plan, deadline));
+        let first = inner.backend.first(plan, deadline);
+        let fetch = tokio::time::timeout_at(deadline + BACKEND_GRACE, first);
         tokio::pin!(fetch);
         loop {
             tokio::select! {
