@@ -350,7 +350,8 @@ async fn pings_are_counted_until_the_server_says_goodbye() {
         .await
         .unwrap();
     server.await.unwrap();
-    assert_eq!((pinged.sent, pinged.answered), (3, 2));
+    // Another may be on its way when the goodbye comes.
+    assert!(pinged.sent >= 3 && pinged.answered == 2, "{pinged:?}");
     assert_eq!(pinged.end, Some(Heard::GoAway(11, "too_many_pings".into())));
 }
 
