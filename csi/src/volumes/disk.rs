@@ -1,6 +1,6 @@
 //! The blocking half of a volume's operations: state file, tmpfs, atomic writer and target directory in their right order.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -226,6 +226,15 @@ impl Disk {
         Ok(writer::read_digest(self.mounter.open(&parent)?.as_fd())?)
     }
 
+    /// The root of the volume with mount `id`, if that is what is mounted at the target.
+    fn own_root(&self, target: &Target, id: u64) -> Result<OwnedFd, DiskError> {
+        let parent = self.parent(target)?.ok_or(DiskError::Gone)?;
+        match inspect(&parent, Some(id))? {
+            Occupant::Mount { ours: true, .. } => Ok(self.mounter.open(&parent)?),
+            _ => Err(DiskError::Gone),
+        }
+    }
+
     /// The files of `generation`, if that is what the volume with mount `id` shows, and they have at most `limit` bytes together.
     pub(crate) fn read_back(
         &self,
@@ -234,14 +243,7 @@ impl Disk {
         generation: &str,
         limit: u64,
     ) -> Result<Vec<File>, DiskError> {
-        let parent = self.parent(target)?.ok_or(DiskError::Gone)?;
-        if !matches!(
-            inspect(&parent, Some(id))?,
-            Occupant::Mount { ours: true, .. }
-        ) {
-            return Err(DiskError::Gone);
-        }
-        let root = self.mounter.open(&parent)?;
+        let root = self.own_root(target, id)?;
         Ok(writer::read_files(root.as_fd(), generation, limit)?)
     }
 
@@ -301,14 +303,7 @@ impl Disk {
 
     /// Size and use of the volume's tmpfs.
     pub(crate) fn usage(&self, target: &Target, id: u64) -> Result<Usage, DiskError> {
-        let parent = self.parent(target)?.ok_or(DiskError::Gone)?;
-        if !matches!(
-            inspect(&parent, Some(id))?,
-            Occupant::Mount { ours: true, .. }
-        ) {
-            return Err(DiskError::Gone);
-        }
-        let root = self.mounter.open(&parent)?;
+        let root = self.own_root(target, id)?;
         let stat = rustix::fs::fstatfs(&root).map_err(|source| MountError {
             step: "measure the volume",
             source,
