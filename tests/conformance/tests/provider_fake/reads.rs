@@ -252,14 +252,8 @@ fn simulated_troubles_happen_as_told() -> Result<()> {
             source_namespace: get.source_namespace,
         });
         stalled.set_timeout(Duration::from_secs(2));
-        let started = Instant::now();
         let status = client.get_secret_map(stalled).await.unwrap_err();
-        // The server answers a little before the client gives up by itself, unless the machine is busy.
-        assert!(
-            matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled),
-            "{status:?}"
-        );
-        assert!(started.elapsed() >= Duration::from_secs(1));
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
         let capabilities = wire::CapabilitiesRequest {
             provider_ref: Some(provider.reference("f")),
             source_namespace: provider.cx.namespace().into(),
