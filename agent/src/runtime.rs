@@ -3,16 +3,16 @@
 //! Everything is started here and joined here: a part that ends although it should live ends the process with a reason, and a
 //! signal ends all parts within [`DRAIN`].
 
+mod access;
 mod driver;
 mod node;
+mod settings;
 mod sync;
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Client;
 use latchkey_engine::template::{self, Renderer};
 use latchkey_templating::Delimiters;
 use prometheus_client::metrics::info::Info;
@@ -22,17 +22,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::settings::Settings;
 use crate::admin::{self, Health, Scope};
 use crate::api_server;
-use crate::args::{AgentArgs, CertificateMode, Role};
-use crate::certificates;
-use crate::namespaces::WatchNamespaces;
-use crate::providers::{
-    Identities, OwnIdentity, Pool, PoolSettings, ProviderMetrics, Providers, Tokens,
-};
-use crate::stores::{AllowedHosts, Policy};
+use crate::args::AgentArgs;
+use crate::providers::OwnIdentity;
 use crate::templates::ApiObjects;
-use crate::volumes::Rules;
 
 /// How long parts may take to end after a signal. The chart gives the pod 10 s.
 pub const DRAIN: Duration = Duration::from_secs(8);
@@ -165,198 +160,46 @@ pub async fn run_until_signal(args: AgentArgs) -> Result<(), Error> {
 ///
 /// [`Error`] says which part failed.
 pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> {
-    let has_sync = args.has(Role::Sync);
-    let has_node = args.has(Role::Node);
-    // In full, so that a flag without effect does not compile.
-    let AgentArgs {
-        roles,
-        node_name,
-        namespace,
-        watch_namespaces,
-        kubelet_root,
-        csi_driver_name,
-        csi_allowed_namespaces,
-        csi_inline_data,
-        csi_min_refresh,
-        csi_max_total_bytes,
-        csi_generation_grace,
-        csi_selinux,
-        csi_require_noswap,
-        csi_rotation_events,
-        csi_metrics_per_volume,
-        admin_address,
-        client_identity_secret,
-        client_identity_dir,
-        ca_secret,
-        store_identities_dir,
-        certificates,
-        certificate_namespaces,
-        owner_service_account,
-        cluster_domain,
-        allowed_provider_hosts,
-        controller_class,
-        enable_flood_gate,
-        enable_cluster_store_reconciler,
-        enable_extended_metric_labels,
-        enable_cluster_external_secret_reconciler,
-        enable_generator_state,
-        unsafe_allow_generic_targets,
-        generator_gc_grace_period,
-        store_requeue_interval,
-        provider_timeout,
-        template_left_delimiter,
-        template_right_delimiter,
-        sync_lease,
-        sync_shards,
-        sync_concurrency,
-        sync_store_concurrency,
-        log_level: _,
-    } = args;
-    let namespaces = WatchNamespaces::of(watch_namespaces);
-    if !namespaces.is_all() {
+    let settings = Settings::try_new(args)?;
+    if !settings.namespaces.is_all() {
         info!(
-            "working in {namespaces} only: ClusterSecretStores, ClusterGenerators and ClusterExternalSecrets are not handled"
+            "working in {} only: ClusterSecretStores, ClusterGenerators and ClusterExternalSecrets are not handled",
+            settings.namespaces
         );
     }
     let client = api_server::connect().await?;
     let mut registry = Registry::default();
     let health = Health::default();
     register_build(&mut registry);
-    let identity = process_identity(node_name.as_deref());
+
+    let origin = settings.access.identities.clone();
+    let own_identity = OwnIdentity::new(origin.to_string());
+    let access = settings.access;
+    let providers = Arc::new(access.open(own_identity.clone(), &client, &mut registry));
+    let renderer = renderer(settings.delimiters, &client, settings.sync.is_some());
+    let node = settings.node.map(|settings| {
+        let (client, providers) = (client.clone(), Arc::clone(&providers));
+        let renderer = Arc::clone(&renderer);
+        node::Node::new(
+            client,
+            settings,
+            providers,
+            renderer,
+            &mut registry,
+            &health,
+        )
+    });
+    let sync = settings.sync.map(|settings| {
+        let (client, providers) = (client.clone(), Arc::clone(&providers));
+        sync::Sync::new(client, settings, providers, renderer, &mut registry)
+    });
+
+    let started = health.register(Scope::Ready, "agent");
+    let server = admin::Server::bind(settings.admin_address, health, registry).await?;
     let mut parts = Parts {
         stop: stop.clone(),
         running: JoinSet::new(),
     };
-
-    let own = if has_sync {
-        IdentityOrigin::Secret {
-            client: client.clone(),
-            namespace: namespace.clone(),
-            name: client_identity_secret.clone(),
-        }
-    } else {
-        IdentityOrigin::Directory(client_identity_dir)
-    };
-    let own_identity = OwnIdentity::new(own.to_string());
-    let identities = if has_sync {
-        Identities::through_api(own_identity.clone(), client.clone())
-    } else {
-        Identities::from_files(
-            own_identity.clone(),
-            store_identities_dir,
-            namespace.clone(),
-        )
-    };
-    let tokens = if has_sync {
-        Tokens::through_api(client.clone())
-    } else {
-        Tokens::none()
-    };
-    let provider_metrics = ProviderMetrics::default();
-    provider_metrics.register(&mut registry);
-    let class = controller_class.clone();
-    let providers = Arc::new(Providers {
-        policy: Policy {
-            controller_class,
-            allowed_hosts: AllowedHosts::new(allowed_provider_hosts),
-            flood_gate: enable_flood_gate,
-        },
-        identities,
-        tokens: Arc::new(tokens),
-        pool: Pool::new(PoolSettings::default(), provider_metrics),
-        timeout: provider_timeout,
-    });
-
-    let renderer = Arc::new(Renderer::new(
-        template::Settings {
-            delimiters: Delimiters {
-                left: template_left_delimiter,
-                right: template_right_delimiter,
-            },
-            ..template::Settings::default()
-        },
-        Arc::new(ApiObjects::new(client.clone(), has_sync)),
-    ));
-
-    let node = match node_name {
-        Some(node_name) if has_node => {
-            let settings = node::Settings {
-                node_name,
-                kubelet_root,
-                driver_name: csi_driver_name,
-                allowed_namespaces: csi_allowed_namespaces,
-                namespaces: namespaces.clone(),
-                selinux: csi_selinux,
-                require_noswap: csi_require_noswap,
-                max_total_bytes: csi_max_total_bytes,
-                generation_grace: csi_generation_grace,
-                rotation_events: csi_rotation_events,
-                generator_grace: enable_generator_state.then_some(generator_gc_grace_period),
-                metrics_per_volume: csi_metrics_per_volume,
-                rules: Rules {
-                    inline_data: csi_inline_data,
-                    min_refresh: csi_min_refresh,
-                    ..Rules::default()
-                },
-            };
-            Some(node::Node::new(
-                client.clone(),
-                settings,
-                Arc::clone(&providers),
-                Arc::clone(&renderer),
-                &mut registry,
-                &health,
-            ))
-        }
-        None if has_node => {
-            return Err(Error::Configuration(String::from(
-                "the role node needs --node-name",
-            )));
-        }
-        _ => None,
-    };
-    let sync = has_sync.then(|| {
-        let certificates =
-            (certificates == CertificateMode::Managed).then(|| certificates::Settings {
-                release_namespace: namespace.clone(),
-                ca_secret,
-                client_secret: client_identity_secret,
-                namespaces: if certificate_namespaces.is_empty() {
-                    BTreeSet::from([namespace.clone()])
-                } else {
-                    certificate_namespaces.into_iter().collect()
-                },
-                cluster_domain,
-                owner_service_account,
-            });
-        let settings = sync::Settings {
-            namespace,
-            namespaces,
-            lease: sync_lease,
-            shards: sync_shards,
-            identity,
-            certificates,
-            store_requeue_interval,
-            generator_grace: enable_generator_state.then_some(generator_gc_grace_period),
-            controller_class: class,
-            cluster_stores: enable_cluster_store_reconciler,
-            extended_metric_labels: enable_extended_metric_labels,
-            cluster_external_secrets: enable_cluster_external_secret_reconciler,
-            concurrency: sync_concurrency,
-            store_concurrency: sync_store_concurrency,
-            generic_targets: unsafe_allow_generic_targets,
-        };
-        sync::Sync::new(
-            client,
-            settings,
-            Arc::clone(&providers),
-            renderer,
-            &mut registry,
-        )
-    });
-
-    let started = health.register(Scope::Ready, "agent");
-    let server = admin::Server::bind(admin_address, health, registry).await?;
     let admin_stop = stop.clone();
     parts.spawn("the admin server", async move {
         server
@@ -370,7 +213,7 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         Ok(())
     });
     parts.spawn("the client identity", async move {
-        own.follow(&own_identity, stop).await;
+        origin.follow(&own_identity, client, stop).await;
         Ok(())
     });
     if let Some(node) = node {
@@ -380,8 +223,18 @@ pub async fn run(args: AgentArgs, stop: CancellationToken) -> Result<(), Error> 
         sync.start(&mut parts);
     }
     started.ok();
-    info!(?roles, version = env!("CARGO_PKG_VERSION"), "agent started");
+    info!(roles = ?settings.roles, version = env!("CARGO_PKG_VERSION"), "agent started");
     parts.join().await
+}
+
+/// The one renderer of both deliveries. Only an agent of the role `sync` reads Secrets that templates come from.
+fn renderer(delimiters: Delimiters, client: &Client, reads_secrets: bool) -> Arc<Renderer> {
+    let settings = template::Settings {
+        delimiters,
+        ..template::Settings::default()
+    };
+    let objects = ApiObjects::new(client.clone(), reads_secrets);
+    Arc::new(Renderer::new(settings, Arc::new(objects)))
 }
 
 /// Registers the series that tells which version this is.
@@ -391,42 +244,6 @@ pub(crate) fn register_build(registry: &mut Registry) {
         "Version of this agent",
         Info::new([("version", env!("CARGO_PKG_VERSION"))]),
     );
-}
-
-/// Where the agent's own identity comes from.
-enum IdentityOrigin {
-    Secret {
-        client: kube::Client,
-        namespace: String,
-        name: String,
-    },
-    Directory(PathBuf),
-}
-
-// === impl IdentityOrigin ===
-
-impl IdentityOrigin {
-    async fn follow(self, own: &OwnIdentity, stop: CancellationToken) {
-        match self {
-            Self::Secret {
-                client,
-                namespace,
-                name,
-            } => own.follow_secret(client, &namespace, &name, stop).await,
-            Self::Directory(directory) => own.follow_directory(directory, stop).await,
-        }
-    }
-}
-
-impl fmt::Display for IdentityOrigin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Secret {
-                namespace, name, ..
-            } => write!(formatter, "Secret {namespace}/{name}"),
-            Self::Directory(directory) => write!(formatter, "directory {}", directory.display()),
-        }
-    }
 }
 
 /// An error and what caused it, on one line.
@@ -440,13 +257,4 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The name of this process in the election: readable, and new with every start.
-fn process_identity(node_name: Option<&str>) -> String {
-    let place = node_name.map_or_else(
-        || std::env::var("HOSTNAME").unwrap_or_else(|_| String::from("agent")),
-        str::to_owned,
-    );
-    format!("{place}_{:08x}", rand::random::<u32>())
 }
