@@ -9,33 +9,24 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use latchkey_proto::csi::v1::ProbeRequest;
 use latchkey_proto::csi::v1::identity_client::IdentityClient;
-use latchkey_proto::csi::v1::identity_server::IdentityServer;
-use latchkey_proto::csi::v1::node_server::NodeServer;
-use latchkey_proto::pluginregistration::registration_server::RegistrationServer;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Endpoint, Server};
+use tonic::transport::Endpoint;
 
 use crate::backend::Backend;
 use crate::board::Board;
 use crate::config::Config;
 use crate::events::{Event, EventSink};
-use crate::identity::IdentityService;
 use crate::metrics::Metrics;
-use crate::node::NodeService;
-use crate::operations::server::AdminServer;
-use crate::registration::{self, RegistrationService, Word};
-use crate::socket::{BACKLOG, Keeper, Socket, SocketError};
+use crate::socket::{Socket, SocketError};
 use crate::status::{Health, Trust};
 use crate::tokens::TokenDelivery;
 use crate::volumes::Volumes;
 use crate::volumes::disk::Disk;
 
+mod serve;
 mod setup;
 mod thread;
 
@@ -44,15 +35,6 @@ use setup::{
     check_config, is_shared, keep_out_of_core_dumps, open_disk, parts_elsewhere, swap_is_on,
 };
 use thread::{AtHome, on_own_thread};
-
-/// Largest request, bytes (csi.md 1.2).
-const MAX_MESSAGE: usize = 4 << 20;
-
-/// Concurrent calls on one connection.
-const MAX_STREAMS: u32 = 1024;
-
-/// How long open connections may finish at shutdown.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How long the loop-back Probe of [`PluginHandle::live`] may take.
 const PROBE: Duration = Duration::from_secs(1);
@@ -289,142 +271,6 @@ impl Plugin {
         result
     }
 
-    async fn serve<B: Backend>(
-        &self,
-        volumes: &Volumes<B>,
-        csi_socket: Socket,
-        registration_socket: Socket,
-        cancel: &CancellationToken,
-    ) -> Result<(), PluginError> {
-        let servers = CancellationToken::new();
-        let _stop_servers = servers.clone().drop_guard();
-        let mut tasks = JoinSet::new();
-
-        let (connections, incoming) = mpsc::channel(BACKLOG);
-        let Some(bound) = self
-            .keeper("csi", csi_socket, connections, Arc::default())
-            .bind(cancel)
-            .await?
-        else {
-            return Ok(());
-        };
-        let identity = IdentityService {
-            config: self.config.clone(),
-            metrics: self.metrics.clone(),
-            health: self.health.clone(),
-        };
-        let node = NodeService {
-            config: self.config.clone(),
-            volumes: volumes.clone(),
-            metrics: self.metrics.clone(),
-            trust: self.trust.clone(),
-            health: self.health.clone(),
-        };
-        let server = Server::builder()
-            .max_concurrent_streams(MAX_STREAMS)
-            .add_service(IdentityServer::new(identity).max_decoding_message_size(MAX_MESSAGE))
-            .add_service(NodeServer::new(node).max_decoding_message_size(MAX_MESSAGE))
-            .serve_with_incoming_shutdown(
-                ReceiverStream::new(incoming),
-                servers.clone().cancelled_owned(),
-            );
-        tasks.spawn(server);
-        let accepting = servers.clone();
-        tasks.spawn(async move {
-            bound.run(accepting).await;
-            Ok(())
-        });
-
-        // kubelet dials the CSI socket as soon as it sees this one.
-        let touch = Arc::new(Notify::new());
-        let (connections, incoming) = mpsc::channel(BACKLOG);
-        let (word, words) = watch::channel(Word::None);
-        let registration = RegistrationService {
-            config: self.config.clone(),
-            metrics: self.metrics.clone(),
-            health: self.health.clone(),
-            events: self.events.clone(),
-            word,
-        };
-        let server = Server::builder()
-            .max_concurrent_streams(MAX_STREAMS)
-            .add_service(
-                RegistrationServer::new(registration).max_decoding_message_size(MAX_MESSAGE),
-            )
-            .serve_with_incoming_shutdown(
-                ReceiverStream::new(incoming),
-                servers.clone().cancelled_owned(),
-            );
-        tasks.spawn(server);
-        let Some(bound) = self
-            .keeper(
-                "registration",
-                registration_socket,
-                connections,
-                touch.clone(),
-            )
-            .bind(cancel)
-            .await?
-        else {
-            return Ok(());
-        };
-        let accepting = servers.clone();
-        tasks.spawn(async move {
-            bound.run(accepting).await;
-            Ok(())
-        });
-        let supervised =
-            registration::supervise(self.config.clone(), words, touch, servers.clone());
-        tasks.spawn(async move {
-            supervised.await;
-            Ok(())
-        });
-        let admin = AdminServer {
-            config: self.config.clone(),
-            volumes: volumes.clone(),
-        };
-        let asked = servers.clone();
-        tasks.spawn(async move {
-            admin.run(asked).await;
-            Ok(())
-        });
-        let (janitor, swept) = (servers.clone(), volumes.clone());
-        tasks.spawn(async move {
-            swept.run_janitor(&janitor).await;
-            Ok(())
-        });
-
-        let result = tokio::select! {
-            () = cancel.cancelled() => Ok(()),
-            ended = tasks.join_next() => Err(ended_early(ended)),
-        };
-        volumes.drain().await;
-        servers.cancel();
-        let finished = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(GOODBYE, finished).await.is_err() {
-            tasks.shutdown().await;
-        }
-        result
-    }
-
-    fn keeper(
-        &self,
-        name: &'static str,
-        socket: Socket,
-        connections: mpsc::Sender<std::io::Result<UnixStream>>,
-        touch: Arc<Notify>,
-    ) -> Keeper {
-        Keeper {
-            socket,
-            connections,
-            any_peer: self.config.relaxations.any_peer,
-            touch,
-            health: self.health.clone(),
-            recreated: self.metrics.socket_recreated.clone(),
-            displaced: self.metrics.socket_displaced(name),
-        }
-    }
-
     /// What is wrong with this node, if anything.
     fn look_at_node(&self, disk: &Disk) {
         self.metrics.mount_api(disk.mounter.api().as_str());
@@ -459,16 +305,6 @@ impl Plugin {
             );
         }
     }
-}
-
-fn ended_early(
-    ended: Option<Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>>,
-) -> PluginError {
-    PluginError::Server(match ended {
-        Some(Ok(Err(error))) => Some(Box::new(error)),
-        Some(Err(error)) => Some(Box::new(error)),
-        Some(Ok(Ok(()))) | None => None,
-    })
 }
 
 #[cfg(test)]
