@@ -2,25 +2,26 @@
 
 mod engine;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use latchkey_provider_sdk::{
-    Credential, MetadataPolicy, Metrics, ProviderError, ReadCache, RemoteRef, Validation, trust,
+    MetadataPolicy, Metrics, ProviderError, ReadCache, RemoteRef, Validation,
 };
 use latchkey_secret::{SecretData, SecretValue};
+use rustls_pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use crate::client::tls::{self, ClientCertificate};
-use crate::client::{Call, ClientOptions, Limits, Token, VaultClient};
+use crate::client::{Call, ClientOptions, Limits, VaultClient};
 use crate::credentials::CredentialSource;
 use crate::paths::{KvVersion, data_path, metadata_path};
-use crate::session::{Material, REVOKE_TIMEOUT, Session, SessionParts, no_caller};
+use crate::references::References;
+use crate::session::{REVOKE_TIMEOUT, Session, SessionParts};
 use crate::sessions::{SessionId, Sessions};
-use crate::settings::{AccountToken, Auth, Roots, Settings};
+use crate::settings::Settings;
 use crate::values;
 
 /// A configured store: its settings and the identity of the resource they came from.
@@ -201,119 +202,55 @@ impl Backend {
         credentials: &impl CredentialSource,
     ) -> Result<Arc<Session>, ProviderError> {
         let settings = &store.settings;
-        let mut version = store.revision.clone();
-        let mut note = |credential: Credential| {
-            // Writing to a string cannot fail.
-            let _ = write!(version, " {}", credential.version);
-            credential.value
-        };
-        let from_pem = |value: SecretValue| {
-            trust::certificates(value.expose()).ok_or_else(|| {
-                ProviderError::invalid_config("caProvider holds no certificates in PEM form")
-            })
-        };
-        let authorities = match &settings.roots {
-            Some(Roots::Secret(reference) | Roots::ConfigMap(reference))
-                if credentials.is_cluster_wide() && reference.namespace.is_none() =>
-            {
-                return Err(ProviderError::invalid_config(
-                    "missing namespace on caProvider secret",
-                ));
-            }
-            Some(Roots::Secret(reference)) => {
-                let found = credentials.secret_key(reference.selector()).await?;
-                Some(from_pem(note(found))?)
-            }
-            Some(Roots::ConfigMap(reference)) => {
-                let found = credentials.config_map_key(reference.selector()).await?;
-                Some(from_pem(note(found))?)
-            }
-            Some(Roots::Bundle(bundle)) => Some(trust::bundle_certificates(bundle)?),
-            None => None,
-        };
+        let mut references = References::new(credentials, &store.revision);
+        let authorities = references.authorities(settings.roots.as_ref()).await?;
         let certificate = match &settings.certificate {
-            Some(reference) => Some((
-                note(
-                    credentials
-                        .secret_key(reference.certificate.selector())
-                        .await?,
-                ),
-                note(credentials.secret_key(reference.key.selector()).await?),
-            )),
+            Some(reference) => Some(references.certificate(reference).await?),
             None => None,
         };
-        let mut material = Material::default();
-        match &settings.auth {
-            Auth::Token(reference) => {
-                material.static_token = Some(Token::try_new(note(
-                    credentials.secret_key(reference.selector()).await?,
-                ))?);
-            }
-            Auth::Kubernetes {
-                account: AccountToken::Secret(reference),
-                ..
-            } => {
-                material.account_token =
-                    Some(note(credentials.secret_key(reference.selector()).await?));
-            }
-            Auth::None | Auth::Kubernetes { .. } => {}
-        }
-        let caller = match (settings.logs_in_as_caller(), credentials.caller()) {
-            (false, None) => None,
-            (true, None) => return Err(no_caller()),
-            // Its own credentials would give each pod what any of them may read.
-            (false, Some(_)) => {
-                return Err(ProviderError::invalid_config(
-                    "the store is read under the identity of pods, and auth makes no use of it: set useCallerToken, or remove \
-                     annotation latchkey.dev/caller-identity from the store",
-                ));
-            }
-            (true, Some(caller)) => {
-                // Writing to a string cannot fail.
-                let _ = write!(version, " {}", caller.digest());
-                material.caller = Some(caller.clone());
-                Some(format!(
-                    "{} {} {:?}",
-                    caller.account(),
-                    caller.pod_uid(),
-                    caller.audiences()
-                ))
-            }
-        };
+        let material = references.material(settings).await?;
+        let version = references.into_version();
         let id = SessionId {
             namespace: store.namespace.clone(),
             name: store.name.clone(),
             credential_namespace: credentials.namespace().to_owned(),
             is_cluster_wide: credentials.is_cluster_wide(),
-            caller,
+            caller: material.caller.as_ref().map(SessionId::caller),
         };
         let identity = format!("{id:?} {version}");
         self.sessions.get_or_make(id, &version, || {
-            let is_tls = settings.server.scheme() == "https";
-            let tls = if is_tls {
-                let certificate = certificate
-                    .as_ref()
-                    .map(|(chain, key)| ClientCertificate { chain, key });
-                tls::client_config(authorities, certificate)?
-            } else {
-                tls::plain()
-            };
-            let client = VaultClient::try_new(ClientOptions {
-                server: settings.server.clone(),
-                headers: settings.headers.clone(),
-                tls,
-                consistency: settings.consistency,
-                limits: self.limits,
-                metrics: self.metrics.clone(),
-            })?;
+            let certificate = certificate
+                .as_ref()
+                .map(|(chain, key)| ClientCertificate { chain, key });
             Ok(Session::new(SessionParts {
                 identity,
                 settings: settings.clone(),
-                client,
+                client: self.client(settings, authorities, certificate)?,
                 material,
                 revocations: self.revocations.clone(),
                 metrics: self.metrics.clone(),
             }))
+        })
+    }
+
+    fn client(
+        &self,
+        settings: &Settings,
+        authorities: Option<Vec<CertificateDer<'static>>>,
+        certificate: Option<ClientCertificate<'_>>,
+    ) -> Result<VaultClient, ProviderError> {
+        let tls = if settings.server.scheme() == "https" {
+            tls::client_config(authorities, certificate)?
+        } else {
+            tls::plain()
+        };
+        VaultClient::try_new(ClientOptions {
+            server: settings.server.clone(),
+            headers: settings.headers.clone(),
+            tls,
+            consistency: settings.consistency,
+            limits: self.limits,
+            metrics: self.metrics.clone(),
         })
     }
 }

@@ -16,6 +16,7 @@ mod client;
 pub mod credentials;
 mod paths;
 pub mod provider;
+mod references;
 mod session;
 mod sessions;
 pub mod settings;

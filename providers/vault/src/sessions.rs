@@ -1,5 +1,5 @@
-//! The cache of sessions: at most one per resource and credential namespace (and pod, where each logs in for itself), and only as long as nothing changed (providers
-//! specification 2.6 and 8.3).
+//! The cache of sessions: at most one per resource and credential namespace (and pod, where each logs in for itself), and only as
+//! long as nothing changed (providers specification 2.6 and 8.3).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +48,16 @@ struct Entry {
     last_use: u64,
     /// When the token of the pod that it serves ends, in seconds since the epoch.
     ends: Option<u64>,
+}
+
+// === impl SessionId ===
+
+impl SessionId {
+    /// How a pod with this token is told from others.
+    pub(crate) fn caller(token: &CallerToken) -> String {
+        let (account, pod, audiences) = (token.account(), token.pod_uid(), token.audiences());
+        format!("{account} {pod} {audiences:?}")
+    }
 }
 
 // === impl State ===
