@@ -69,6 +69,18 @@ pub struct Controller {
     metrics: Metrics,
 }
 
+/// An identity that is to be kept.
+#[derive(Clone, Copy)]
+struct Leaf<'a> {
+    namespace: &'a str,
+    /// Name of its Secret.
+    secret: &'a str,
+    /// What the metrics call it: its Service, or the Secret of the client.
+    service: &'a str,
+    profile: &'a Profile,
+    owner: Option<&'a OwnerReference>,
+}
+
 // === impl Controller ===
 
 impl Controller {
@@ -175,20 +187,14 @@ impl Controller {
 
         let mut failures = Vec::new();
         let client = &self.settings.client_secret;
-        if let Err(error) = self
-            .leaf(
-                release,
-                client,
-                client,
-                &Profile::Client,
-                owner.as_ref(),
-                &chain,
-                now,
-            )
-            .await
-        {
-            failures.push(self.failed(release, client, error));
-        }
+        let own = Leaf {
+            namespace: release,
+            secret: client,
+            service: client,
+            profile: &Profile::Client,
+            owner: owner.as_ref(),
+        };
+        failures.extend(self.keep(own, &chain, now).await.err());
         let mut seen = BTreeSet::new();
         for namespace in &self.settings.namespaces {
             let services = match self.services(namespace).await {
@@ -206,21 +212,14 @@ impl Controller {
             };
             for (name, owner) in services {
                 let profile = Profile::of_service(&name, namespace, &self.settings.cluster_domain);
-                let secret = format!("{name}-tls");
-                if let Err(error) = self
-                    .leaf(
-                        namespace,
-                        &secret,
-                        &name,
-                        &profile,
-                        Some(&owner),
-                        &chain,
-                        now,
-                    )
-                    .await
-                {
-                    failures.push(self.failed(namespace, &name, error));
-                }
+                let server = Leaf {
+                    namespace,
+                    secret: &format!("{name}-tls"),
+                    service: &name,
+                    profile: &profile,
+                    owner: Some(&owner),
+                };
+                failures.extend(self.keep(server, &chain, now).await.err());
                 seen.insert((namespace.clone(), name));
             }
         }
@@ -331,93 +330,88 @@ impl Controller {
     }
 
     /// Keeps one leaf as it should be.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call per kind of leaf, each with all of it"
-    )]
-    async fn leaf(
+    async fn keep(&self, leaf: Leaf<'_>, chain: &Chain, now: Timestamp) -> Result<()> {
+        let Leaf {
+            namespace, service, ..
+        } = leaf;
+        match self.step(leaf, chain, now).await {
+            Ok((end, written)) => {
+                if let Some(reason) = written {
+                    self.metrics.rotated(namespace, service, reason);
+                    info!(namespace, name = leaf.secret, %reason, "wrote an identity");
+                }
+                self.metrics.ends(namespace, service, end.as_second());
+                Ok(())
+            }
+            Err(error) => Err(self.failed(namespace, service, error)),
+        }
+    }
+
+    /// Takes the step that is due, and returns when the certificate ends and why it was written, if it was.
+    async fn step(
         &self,
-        namespace: &str,
-        name: &str,
-        service: &str,
-        profile: &Profile,
-        owner: Option<&OwnerReference>,
+        leaf: Leaf<'_>,
         chain: &Chain,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<(Timestamp, Option<Reason>)> {
+        let (namespace, name) = (leaf.namespace, leaf.secret);
         let observed = read(&self.client, namespace, name).await?;
-        let verdict = decide::leaf(
-            observed
-                .as_ref()
-                .map(|observed| (&observed.data, observed.is_ours())),
-            profile,
-            chain,
-            now,
-        );
+        let known = observed
+            .as_ref()
+            .map(|observed| (&observed.data, observed.is_ours()));
         let bundle = SecretValue::from(chain.bundle());
-        let (data, reason, end) = match verdict {
-            Verdict::Foreign(Some(end)) => {
-                self.metrics.ends(namespace, service, end.as_second());
-                return Ok(());
-            }
+        let (data, reason, end) = match decide::leaf(known, leaf.profile, chain, now) {
+            Verdict::Foreign(Some(end)) => return Ok((end, None)),
             Verdict::Foreign(None) => {
-                let reason =
-                    String::from("it needs ca.crt, tls.crt and the tls.key that belongs to it");
                 return Err(Error::Foreign {
                     namespace: namespace.to_owned(),
                     name: name.to_owned(),
-                    reason,
+                    reason: String::from(
+                        "it needs ca.crt, tls.crt and the tls.key that belongs to it",
+                    ),
                 });
             }
             Verdict::Keep(end)
                 if observed
                     .as_ref()
-                    .is_some_and(|observed| is_owned(&observed.metadata, owner)) =>
+                    .is_some_and(|observed| is_owned(&observed.metadata, leaf.owner)) =>
             {
-                self.metrics.ends(namespace, service, end.as_second());
-                return Ok(());
+                return Ok((end, None));
             }
             Verdict::Keep(end) | Verdict::Publish(end) => {
-                let mut data = observed
-                    .as_ref()
-                    .map(|observed| observed.data.clone())
-                    .unwrap_or_default();
+                let data = observed.as_ref().map(|observed| observed.data.clone());
+                let mut data = data.unwrap_or_default();
                 data.insert(CA_CERTIFICATE_KEY.to_owned(), bundle);
                 (data, Reason::Bundle, end)
             }
             Verdict::Issue(reason) => {
-                let identity = chain
-                    .issue(profile, now)
-                    .map_err(|source| Error::Certificate {
-                        namespace: namespace.to_owned(),
-                        name: name.to_owned(),
-                        source,
-                    })?;
+                let issued = chain.issue(leaf.profile, now);
+                let identity = issued.map_err(|source| Error::Certificate {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                    source,
+                })?;
+                let certificate = SecretValue::from(identity.certificate);
                 let data = SecretData::from([
                     (CA_CERTIFICATE_KEY.to_owned(), bundle),
-                    (
-                        CERTIFICATE_KEY.to_owned(),
-                        SecretValue::from(identity.certificate),
-                    ),
+                    (CERTIFICATE_KEY.to_owned(), certificate),
                     (PRIVATE_KEY.to_owned(), identity.key),
                 ]);
                 (data, reason, chain.current.leaf_end(now))
             }
         };
+        let kind = "kubernetes.io/tls";
         write(
             &self.client,
             namespace,
             name,
-            "kubernetes.io/tls",
+            kind,
             observed,
             data,
-            owner,
+            leaf.owner,
         )
         .await?;
-        self.metrics.rotated(namespace, service, reason);
-        self.metrics.ends(namespace, service, end.as_second());
-        info!(namespace, name, %reason, "wrote an identity");
-        Ok(())
+        Ok((end, Some(reason)))
     }
 }
 

@@ -183,15 +183,7 @@ fn provider(
     ];
     let fields = document.fields(path, value, &known)?;
     let name = object_name(&fields);
-    let kind = match fields.text("kind") {
-        None | Some("SecretStore") => StoreKind::SecretStore,
-        Some("ClusterSecretStore") => StoreKind::ClusterSecretStore,
-        Some(other) => {
-            let text = "it may be SecretStore, ClusterSecretStore";
-            fields.wrong("kind", format!("is {}; {text}", quoted(other)));
-            return None;
-        }
-    };
+    let kind = store_kind(&fields)?;
     let address = fields.required("address");
     let tls = required_fields(
         document,
@@ -214,16 +206,7 @@ fn provider(
         "namespace": reference.text("namespace"),
     });
     let timeout = duration(&fields, "timeout").unwrap_or(DEFAULT_CALL_TIMEOUT);
-    let retry = fields
-        .fields("retry", &["maxRetries", "retryInterval"])
-        .map(|retry| {
-            let number = retry.get("maxRetries");
-            if number.is_some_and(|number| number.as_u64().is_none_or(|number| number > 10)) {
-                retry.wrong("maxRetries", "must be a number from 0 to 10");
-            }
-            let _ = duration(&retry, "retryInterval");
-            json!({"maxRetries": number, "retryInterval": retry.text("retryInterval")})
-        });
+    let retry = retry_settings(&fields);
     let manifest = json!({
         "metadata": {"name": name?, "namespace": namespace, "uid": format!("file:{}", name?)},
         "spec": {
@@ -255,6 +238,29 @@ fn provider(
         key: key?,
         timeout,
     })
+}
+
+fn store_kind(fields: &Fields<'_>) -> Option<StoreKind> {
+    match fields.text("kind") {
+        None | Some("SecretStore") => Some(StoreKind::SecretStore),
+        Some("ClusterSecretStore") => Some(StoreKind::ClusterSecretStore),
+        Some(other) => {
+            let text = "it may be SecretStore, ClusterSecretStore";
+            fields.wrong("kind", format!("is {}; {text}", quoted(other)));
+            None
+        }
+    }
+}
+
+/// The retries as a store spells them.
+fn retry_settings(fields: &Fields<'_>) -> Option<Value> {
+    let retry = fields.fields("retry", &["maxRetries", "retryInterval"])?;
+    let number = retry.get("maxRetries");
+    if number.is_some_and(|number| number.as_u64().is_none_or(|number| number > 10)) {
+        retry.wrong("maxRetries", "must be a number from 0 to 10");
+    }
+    let _ = duration(&retry, "retryInterval");
+    Some(json!({"maxRetries": number, "retryInterval": retry.text("retryInterval")}))
 }
 
 /// As if the manifest had been read from a cluster.
@@ -302,17 +308,7 @@ fn entry(
     ];
     let fields = document.fields(path, value, &known)?;
     let name = object_name(&fields);
-    let directory = fields.required("directory").and_then(|text| {
-        let directory = PathBuf::from(text);
-        if is_plain(&directory) {
-            return Some(directory);
-        }
-        fields.wrong(
-            "directory",
-            "must be an absolute path without `.` and `..`, and not /",
-        );
-        None
-    });
+    let directory = directory_of(&fields);
     let tmpfs = tmpfs(&fields);
     let owner = id_of(&fields, "owner", "/etc/passwd");
     let group = id_of(&fields, "group", "/etc/group");
@@ -339,23 +335,11 @@ fn entry(
     object.metadata.namespace = Some(namespace.to_owned());
     object.metadata.uid = Some(format!("file:{name}"));
     let plan = plan(&fields, &name, namespace)?;
-    let default_mode =
-        plan.settings
-            .default_mode
-            .unwrap_or(if group.is_some() { 0o440 } else { 0o400 });
-    let items = plan.layout.items.iter().flatten();
-    let modes = items.filter_map(|item| item.mode).chain([default_mode]);
     let limit = match tmpfs {
         Some(size) => (size - TMPFS_OVERHEAD) / 2,
         None => DEFAULT_LIMIT,
     };
-    let access = Access {
-        uid: owner.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
-        gid: group.unwrap_or_else(|| rustix::process::getegid().as_raw()),
-        default_mode,
-        is_open: modes.fold(0, |all, mode| all | mode) & 0o007 != 0,
-        limit,
-    };
+    let access = access(&plan, owner, group, limit);
     let entry = Entry {
         object,
         plan,
@@ -365,6 +349,33 @@ fn entry(
         is_created_once: policy == RefreshPolicy::CreatedOnce,
     };
     Some((name, entry))
+}
+
+fn directory_of(fields: &Fields<'_>) -> Option<PathBuf> {
+    let directory = PathBuf::from(fields.required("directory")?);
+    if is_plain(&directory) {
+        return Some(directory);
+    }
+    fields.wrong(
+        "directory",
+        "must be an absolute path without `.` and `..`, and not /",
+    );
+    None
+}
+
+/// Who may do what: where nobody is named, this process and nobody else.
+fn access(plan: &Plan, owner: Option<u32>, group: Option<u32>, limit: u64) -> Access {
+    let own_mode = if group.is_some() { 0o440 } else { 0o400 };
+    let default_mode = plan.settings.default_mode.unwrap_or(own_mode);
+    let items = plan.layout.items.iter().flatten();
+    let modes = items.filter_map(|item| item.mode).chain([default_mode]);
+    Access {
+        uid: owner.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+        gid: group.unwrap_or_else(|| rustix::process::getegid().as_raw()),
+        default_mode,
+        is_open: modes.fold(0, |all, mode| all | mode) & 0o007 != 0,
+        limit,
+    }
 }
 
 /// Keys, paths and modes are those of a volume, so its rules read them (csi.md 8).

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use latchkey_crds::conditions::{ConditionStatus, store_reasons};
+use latchkey_crds::secret_store::{
+    ClientCertificate, ProviderRef, RetrySettings, validation_interval,
+};
 use latchkey_engine::source::CallerNeeds;
 use latchkey_transport::Address;
 
@@ -108,62 +111,19 @@ impl Policy {
     ///
     /// [`Unusable`] with the condition's reason and message.
     pub fn check(&self, store: &Store) -> Result<Usable, Unusable> {
-        let config = &store.provider;
-        let address: Address = config.address.parse().map_err(|error| Unusable {
-            reason: store_reasons::UNSUPPORTED_ADDRESS,
-            message: format!("spec.providerConfig.address cannot be used: {error}"),
-        })?;
-        if !store.key.is_cluster() && !self.allowed_hosts.allows(address.host()) {
-            return Err(Unusable {
-                reason: store_reasons::UNSUPPORTED_ADDRESS,
-                message: format!(
-                    "spec.providerConfig.address names the host \"{}\", a {} may only use {}",
-                    address.host(),
-                    store.key.kind(),
-                    self.allowed_hosts.patterns()
-                ),
-            });
-        }
-
+        let address = self.address(store)?;
         let mut violations = store.namespace_violations();
-        let auth = config.auth.as_ref();
         violations.extend(accounts::violations(store));
         violations.extend(callers::violations(store));
-        let api_version = config.provider_ref.api_version();
-        if let Some(violation) = api_version_violation(api_version) {
-            violations.push(format!(
-                "spec.providerConfig.providerRef.apiVersion \"{api_version}\" {violation}"
-            ));
-        }
-        for (field, value) in [
-            ("kind", &config.provider_ref.kind),
-            ("name", &config.provider_ref.name),
-        ] {
-            if value.is_empty() {
-                violations.push(format!(
-                    "spec.providerConfig.providerRef.{field} is required"
-                ));
-            }
-        }
-        if let Err(error) =
-            latchkey_crds::secret_store::validation_interval(store.refresh_interval.as_deref())
-        {
+        violations.extend(reference_violations(&store.provider.provider_ref));
+        if let Err(error) = validation_interval(store.refresh_interval.as_deref()) {
             violations.push(error.to_string());
         }
-        let retry = match &store.retry {
-            None => None,
-            Some(settings) => match settings.retry_interval() {
-                // The schema bounds it; an object that is older than the schema must not spin.
-                Ok(interval) => Some(RetryOverride {
-                    retries: settings.max_retries(),
-                    interval: interval.clamp(Duration::from_millis(100), Duration::from_secs(300)),
-                }),
-                Err(error) => {
-                    violations.push(error.to_string());
-                    None
-                }
-            },
-        };
+        let retry = store.retry.as_ref().map(retry_override).transpose();
+        let retry = retry.unwrap_or_else(|violation| {
+            violations.push(violation);
+            None
+        });
         violations.extend(conditions::violations(&store.conditions));
         if !violations.is_empty() {
             return Err(Unusable {
@@ -171,31 +131,78 @@ impl Policy {
                 message: violations.join("; "),
             });
         }
-
+        let auth = store.provider.auth.as_ref();
         let certificate = auth.and_then(|auth| auth.client_certificate.as_ref());
-        let source = certificate.and_then(|certificate| {
-            let reference = certificate.secret_ref.as_ref()?;
-            let namespace = reference
-                .namespace
-                .as_deref()
-                .filter(|namespace| !namespace.is_empty());
-            Some(CertificateSource {
-                namespace: namespace.unwrap_or(&store.key.namespace).to_owned(),
-                name: reference.name.clone(),
-                ca_key: certificate.ca_key.clone(),
-                cert_key: certificate.cert_key.clone(),
-                key_key: certificate.key_key.clone(),
-            })
-        });
         Ok(Usable {
             address,
-            certificate: source,
+            certificate: certificate.and_then(|certificate| certificate_source(store, certificate)),
             token: TokenSource::of(store),
             caller: store.caller.needs(),
             server_name: certificate.and_then(|certificate| certificate.server_name.clone()),
             retry,
         })
     }
+
+    fn address(&self, store: &Store) -> Result<Address, Unusable> {
+        let unsupported = |message| Unusable {
+            reason: store_reasons::UNSUPPORTED_ADDRESS,
+            message,
+        };
+        let address = store.provider.address.parse::<Address>();
+        let address = address.map_err(|error| {
+            unsupported(format!(
+                "spec.providerConfig.address cannot be used: {error}"
+            ))
+        })?;
+        if store.key.is_cluster() || self.allowed_hosts.allows(address.host()) {
+            return Ok(address);
+        }
+        Err(unsupported(format!(
+            "spec.providerConfig.address names the host \"{}\", a {} may only use {}",
+            address.host(),
+            store.key.kind(),
+            self.allowed_hosts.patterns()
+        )))
+    }
+}
+
+/// What is wrong with the reference to the provider's object, field by field.
+fn reference_violations(reference: &ProviderRef) -> Vec<String> {
+    let api_version = reference.api_version();
+    let wrong = api_version_violation(api_version).map(|violation| {
+        format!("spec.providerConfig.providerRef.apiVersion \"{api_version}\" {violation}")
+    });
+    let needed = [("kind", &reference.kind), ("name", &reference.name)];
+    let missing = needed.iter().filter(|(_, value)| value.is_empty());
+    let missing =
+        missing.map(|(field, _)| format!("spec.providerConfig.providerRef.{field} is required"));
+    wrong.into_iter().chain(missing).collect()
+}
+
+/// The store's own retries, or what is wrong with them.
+fn retry_override(settings: &RetrySettings) -> Result<RetryOverride, String> {
+    let interval = settings.retry_interval();
+    Ok(RetryOverride {
+        retries: settings.max_retries(),
+        // The schema bounds it; an object that is older than the schema must not spin.
+        interval: interval
+            .map_err(|error| error.to_string())?
+            .clamp(Duration::from_millis(100), Duration::from_secs(300)),
+    })
+}
+
+/// Where the store's own certificate is, if it has one.
+fn certificate_source(store: &Store, certificate: &ClientCertificate) -> Option<CertificateSource> {
+    let reference = certificate.secret_ref.as_ref()?;
+    let namespace = reference.namespace.as_deref();
+    let namespace = namespace.filter(|namespace| !namespace.is_empty());
+    Some(CertificateSource {
+        namespace: namespace.unwrap_or(&store.key.namespace).to_owned(),
+        name: reference.name.clone(),
+        ca_key: certificate.ca_key.clone(),
+        cert_key: certificate.cert_key.clone(),
+        key_key: certificate.key_key.clone(),
+    })
 }
 
 /// Why `api_version` cannot name a provider's object (B2, AMB-27).
