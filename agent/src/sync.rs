@@ -1,7 +1,8 @@
 //! ExternalSecrets become Secrets (`externalsecret.md` 2).
 //!
-//! Runs in every agent that holds a shard ([`crate::shards`]), for the objects of that shard. One pass per object: read it and its target, decide, act, write the status if it
-//! differs. Every step is idempotent, so a pass that is cut off anywhere is repaired by the next one.
+//! Runs in every agent that holds a shard ([`crate::shards`]), for the objects of that shard. One pass per object: read it and its
+//! target, decide, act, write the status if it differs. Every step is idempotent, so a pass that is cut off anywhere is repaired by
+//! the next one.
 //!
 //! | object | verbs | why |
 //! |---|---|---|
@@ -156,7 +157,6 @@ pub async fn run<S: Source + 'static>(
         return Ok(());
     }
     let _while_leading = metrics.while_leading();
-    let concurrency = config.concurrency.max(1).into();
     let places = config.namespaces.places();
     let external_secrets = watches(&places, |place| {
         watcher(place.api(&client), watcher::Config::default())
@@ -166,12 +166,6 @@ pub async fn run<S: Source + 'static>(
         watcher(place.api(&client), managed.clone())
     });
     let watched = Arc::new(Watched::default());
-    let (reach, stores, recoveries) = (
-        config.reach.clone(),
-        config.stores.clone(),
-        config.recoveries.clone(),
-    );
-    let store_client = client.clone();
     let (informers, triggered) = generic::Informers::new(
         client.clone(),
         config.namespaces.clone(),
@@ -180,10 +174,10 @@ pub async fn run<S: Source + 'static>(
     let work = Work {
         scheduler: Scheduler::metered(budget(Arc::clone(&watched), &config), metrics.meter()),
         context: Arc::new(reconcile::Context::new(
-            client,
+            client.clone(),
             source,
             renderer,
-            config,
+            config.clone(),
             metrics.clone(),
             Arc::clone(&watched),
             informers,
@@ -193,37 +187,18 @@ pub async fn run<S: Source + 'static>(
         ownership,
         complaints: WatchComplaints::default(),
     };
-    let passes = async {
-        let listed = work.watched.targets_listed(places.len());
-        // One that may not be read, or not yet, holds up nobody for long.
-        let _ = stop
-            .run_until_cancelled(tokio::time::timeout(LISTING, listed))
-            .await;
-        let pass = |key| work.pass(key);
-        work.scheduler.run(concurrency, &stop, pass).await;
-    };
     let deadline = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
-    let follow_stores = objects::follow(
-        &store_client,
-        &reach,
-        &stores,
-        |store, change| match change {
-            Change::Store { helps: false } => {}
-            Change::Store { helps: true } => work.help(work.watched.dependents.of(store, None)),
-            Change::Object { callers } => work.help(work.watched.dependents.of(store, callers)),
-        },
-    );
     tokio::select! {
-        () = follow_stores => {}
-        () = work.follow_recoveries(recoveries) => {}
+        () = work.follow_stores(&client, &config) => {}
+        () = work.follow_recoveries(config.recoveries.clone()) => {}
         () = work.follow_objects(external_secrets) => {}
         () = work.follow_targets(secrets) => {}
         () = work.follow_generic(triggered) => {}
         () = work.follow_shards() => {}
-        () = passes => {}
+        () = work.make_passes(places.len(), config.concurrency, &stop) => {}
         () = deadline => {}
     }
     if stop.is_cancelled() {
@@ -249,6 +224,22 @@ type Watches<K> = SelectAll<BoxStream<'static, (Place, watcher::Result<watcher::
 // === impl Work ===
 
 impl<S: Source + 'static> Work<S> {
+    /// Has objects that failed looked at again when something changes at their stores that may help.
+    async fn follow_stores(&self, client: &Client, config: &Config) {
+        let dependents = &self.watched.dependents;
+        objects::follow(
+            client,
+            &config.reach,
+            &config.stores,
+            |store, change| match change {
+                Change::Store { helps: false } => {}
+                Change::Store { helps: true } => self.help(dependents.of(store, None)),
+                Change::Object { callers } => self.help(dependents.of(store, callers)),
+            },
+        )
+        .await;
+    }
+
     async fn follow_objects(&self, mut watches: Watches<Guarded>) {
         while let Some((place, event)) = watches.next().await {
             self.complaints.hear("ExternalSecrets", &place, &event);
@@ -335,6 +326,17 @@ impl<S: Source + 'static> Work<S> {
             _ => Lane::Refresh,
         };
         self.scheduler.trigger(key, lane);
+    }
+
+    /// Makes the passes that are due until `stop`, once the targets of all `places` are known.
+    async fn make_passes(&self, places: usize, concurrency: u16, stop: &CancellationToken) {
+        let listed = tokio::time::timeout(LISTING, self.watched.targets_listed(places));
+        // One that may not be read, or not yet, holds up nobody for long.
+        let _ = stop.run_until_cancelled(listed).await;
+        let pass = |key| self.pass(key);
+        self.scheduler
+            .run(concurrency.max(1).into(), stop, pass)
+            .await;
     }
 
     /// One pass over an object, if it is still there and still ours.
