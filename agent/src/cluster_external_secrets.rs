@@ -38,12 +38,14 @@ mod watched;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::ready;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Client, Resource as _};
@@ -116,27 +118,7 @@ pub async fn run(client: Client, metrics: Metrics, stop: CancellationToken) -> R
         Arc::clone(&owned),
     ));
 
-    let known = Mutex::new(Shown::default());
-    let (seen, passes) = (first.clone(), Arc::clone(&context));
-    let objects = watcher(
-        Api::<Guarded>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .modify(|object| object.meta_mut().managed_fields = None)
-    .inspect_ok(move |event| {
-        let (applied, gone) = known.lock().note(event, name_of);
-        if applied.is_some() {
-            seen.cancel();
-        }
-        for name in gone {
-            passes.forget(&name);
-        }
-    })
-    .reflect(writer)
-    .applied_objects()
-    .inspect_err(|error| warn!("the watch of ClusterExternalSecrets broke: {error}"));
-
+    let objects = objects(client.clone(), writer, first.clone(), Arc::clone(&context));
     let sets = reader.clone();
     let of_namespaces = from_the_first(
         first.clone(),
@@ -163,20 +145,18 @@ pub async fn run(client: Client, metrics: Metrics, stop: CancellationToken) -> R
     );
 
     let stopped = stop.clone();
-    let mut passes = Controller::for_stream(objects, reader)
+    let passes = Controller::for_stream(objects, reader)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_on(of_namespaces)
         .reconcile_on(of_external_secrets)
         .graceful_shutdown_on(async move { stopped.cancelled().await })
-        .run(reconcile::reconcile, |_, error, _| match *error {}, context)
-        .boxed();
-    let work = async {
-        while let Some(pass) = passes.next().await {
-            if let Err(error) = pass {
-                debug!("a queued pass was not made: {error}");
-            }
+        .run(reconcile::reconcile, |_, error, _| match *error {}, context);
+    let work = passes.for_each(|pass| {
+        if let Err(error) = pass {
+            debug!("a queued pass was not made: {error}");
         }
-    };
+        ready(())
+    });
     let deadline = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
@@ -190,6 +170,33 @@ pub async fn run(client: Client, metrics: Metrics, stop: CancellationToken) -> R
     } else {
         Err(Error::WatchEnded)
     }
+}
+
+/// Those that are to be looked at because they changed. They are kept with `writer`; `first` is cancelled once there is one, and
+/// `context` forgets those that went.
+fn objects(
+    client: Client,
+    writer: Writer<Guarded>,
+    first: CancellationToken,
+    context: Arc<reconcile::Context>,
+) -> impl Stream<Item = watcher::Result<Guarded>> + Send + 'static {
+    let known = Mutex::new(Shown::default());
+    let api = Api::<Guarded>::all(client);
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| object.meta_mut().managed_fields = None)
+        .inspect_ok(move |event| {
+            let (applied, gone) = known.lock().note(event, name_of);
+            if applied.is_some() {
+                first.cancel();
+            }
+            for name in gone {
+                context.forget(&name);
+            }
+        })
+        .reflect(writer)
+        .applied_objects()
+        .inspect_err(|error| warn!("the watch of ClusterExternalSecrets broke: {error}"))
 }
 
 /// What to look at because of the events of a watch that begins once `first` is cancelled.
