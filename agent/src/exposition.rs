@@ -20,8 +20,9 @@ pub(crate) fn series(registry: &Registry) -> Vec<String> {
 }
 
 /// Where an agent registers what it exposes.
-const WIRING: [&str; 3] = [
+const WIRING: [&str; 4] = [
     include_str!("runtime.rs"),
+    include_str!("runtime/access.rs"),
     include_str!("runtime/sync.rs"),
     include_str!("runtime/node.rs"),
 ];
