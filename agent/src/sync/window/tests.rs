@@ -16,7 +16,7 @@ fn at(text: &str) -> Timestamp {
 
 #[test]
 fn a_window_is_open_from_its_firing_to_the_end_of_its_duration() {
-    // E103
+    // E103; D-09: in UTC, whatever the zone of the process
     let nightly = windows("allow", &[("0 22 * * *", "2h")]);
     for (time, is_open) in [
         ("2024-03-05T21:59:59.999Z", false),
